@@ -1,0 +1,69 @@
+"""Bayesian soft clustering: which groups rows belong to, how sure that is, and how large the groups are.
+
+The public names are resolved when first used, so that ``import bayessoft`` loads nothing heavy and changes no setting
+of JAX.
+
+Examples
+--------
+>>> import numpy as np
+>>> import bayessoft as bs
+>>> X = np.array([[0.0], [0.2], [0.4], [9.0], [9.2], [9.4]])
+>>> gm = bs.GaussianMixture(2, random_state=0).fit(X)
+>>> gm.weights_.round(2)
+array([0.5, 0.5])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EM",
+    "NUTS",
+    "Between",
+    "Dirichlet",
+    "Fixed",
+    "Gaussian",
+    "GaussianMixture",
+    "Mixture",
+    "NormalInverseWishart",
+    "__version__",
+    "load",
+]
+
+_HOMES = {
+    "EM": "bayessoft.inference.em",
+    "NUTS": "bayessoft.inference.nuts",
+    "Between": "bayessoft.core.sizes",
+    "Dirichlet": "bayessoft.families.weights",
+    "Fixed": "bayessoft.core.sizes",
+    "Gaussian": "bayessoft.families.gaussian",
+    "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
+    "Mixture": "bayessoft.mixture",
+    "NormalInverseWishart": "bayessoft.families.gaussian",
+    "load": "bayessoft.store",
+}
+
+if TYPE_CHECKING:
+    from bayessoft.core.sizes import Between, Fixed
+    from bayessoft.estimators.gaussian_mixture import GaussianMixture
+    from bayessoft.families.gaussian import Gaussian, NormalInverseWishart
+    from bayessoft.families.weights import Dirichlet
+    from bayessoft.inference.em import EM
+    from bayessoft.inference.nuts import NUTS
+    from bayessoft.mixture import Mixture
+    from bayessoft.store import load
+else:  # hidden from type checkers, which would otherwise accept any attribute
+
+    def __getattr__(name: str) -> object:
+        """Resolve a public name on first use (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, resolved or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Data in: checked rows, and tables read from files."""

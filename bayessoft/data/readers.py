@@ -1,0 +1,299 @@
+"""CSV files read into numeric columns, with every complaint naming its line."""
+
+from __future__ import annotations
+
+import csv
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayessoft.errors import DataError, counted, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CsvTable", "read_csv"]
+
+SHOWN = 3  # places that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class CsvTable:
+    """What a CSV file gave.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame of shape (n, d), float64
+        Numeric columns without missing cells. The index holds the ids as text, or, without an id column, the position
+        of each row in the file, counted from 0.
+    left_out : tuple of str
+        Columns left out because they are not numeric; empty where the columns were chosen by name.
+    dropped : int
+        Number of incomplete rows that were dropped.
+    path : Path
+        The file.
+    """
+
+    frame: pd.DataFrame
+    left_out: tuple[str, ...]
+    dropped: int
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Header, first line of each record, and the cells of the id column."""
+
+    path: Path
+    header: list[str]
+    lines: array[int]
+    ids: list[str] | None
+
+    def place(self, record: int) -> str:
+        """Name a record by line, and by id where there is one."""
+        return f"line {self.lines[record]}" + (f" (id {self.ids[record]!r})" if self.ids else "")
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    *,
+    id: str | None = None,
+    columns: Sequence[str] | None = None,
+    drop_missing: bool = False,
+) -> CsvTable:
+    """Read the numeric columns of a CSV file.
+
+    Columns are chosen first, incomplete rows dropped afterwards. Empty cells and the usual words (NA, NaN, null, ...)
+    are missing; True and False are 1 and 0.
+
+    Parameters
+    ----------
+    path : path-like
+        UTF-8 text, comma-separated, with one header line and unique column names.
+    id : str, optional
+        Column with a unique name for each row, kept as text.
+    columns : sequence of str, optional
+        Columns to read, in this order; by default every numeric column but the id.
+    drop_missing : bool, default=False
+        Drop rows in which a chosen column has no value, instead of refusing them.
+
+    Returns
+    -------
+    CsvTable
+        The numbers, and what was left out.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or is no regular CSV table, a name is unknown, ids are missing or repeated, a chosen
+        column is not numeric, cells are missing or infinite, or nothing is left.
+    """
+    path = Path(path)
+    content = _content(path)
+    layout = _layout(path, content, id)
+    _check_ids(layout, id)
+    wanted = _wanted(layout, id, columns)
+    raw = _parse(layout, content, wanted)
+    numbers = raw.apply(_to_float)
+    kept = [name for name in wanted if columns is not None or _is_numeric(raw[name], numbers[name])]
+    if not kept:
+        raise DataError(f"{path}: no column is numeric among {listed(wanted)}: encode some as numbers")
+    for name in kept:
+        _check_numeric(raw[name], numbers[name], layout)
+    frame, dropped = _complete(numbers[kept], layout, drop_missing)
+    return CsvTable(frame, tuple(name for name in wanted if name not in kept), dropped, path)
+
+
+def _content(path: Path) -> bytes:
+    """Read a file at once, so that a pipe serves too."""
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        here = f"the current folder is {Path.cwd()}"
+        raise DataError(f"{path}: {problem.strerror}: pass the path of a readable CSV file ({here})") from None
+
+
+def _layout(path: Path, content: bytes, id: str | None) -> _Layout:
+    """Walk once over the records: every one as long as the header, readable text throughout."""
+    file = TextIOWrapper(BytesIO(content), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(_text(path, file), strict=True, skipinitialspace=True)
+    header: list[str] = []
+    lines = array("q")
+    ids: list[str] | None = None if id is None else []
+    position, start = -1, 1
+    try:
+        for record in reader:
+            line, start = start, reader.line_num + 1
+            if not record or (len(record) == 1 and not record[0].strip()):
+                continue  # a blank line, which pandas skips too
+            if not header:
+                header = [name.strip() for name in record]
+                _check_header(path, header)
+                position = -1 if id is None else _position(path, header, id)
+            elif len(record) != len(header):
+                raise DataError(
+                    f"{path}: line {line} has {counted(len(record), 'field')} but the header has {len(header)}: "
+                    "give every line the same fields, and quote text that holds a comma"
+                )
+            else:
+                lines.append(line)
+                if ids is not None:
+                    ids.append(record[position].strip())
+    except csv.Error as problem:
+        raise DataError(f"{path}: the record at line {start} is malformed ({problem}): check its quotes") from None
+    if not lines:
+        found = "there is a header but no row" if header else "the file is empty"
+        raise DataError(f"{path}: {found}: a header line and rows of numbers are needed")
+    return _Layout(path, header, lines, ids)
+
+
+def _text(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Pass lines on, refusing NUL characters and bytes that are not UTF-8."""
+    for number, line in enumerate(lines, start=1):
+        if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
+            raise DataError(f"{path}: line {number} is not UTF-8 text: save the file as UTF-8 CSV")
+        if "\0" in line:
+            raise DataError(f"{path}: line {number} holds a NUL character: this is no CSV text, or it is damaged")
+        yield line
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    """Refuse other separators, and names that are missing or repeated."""
+    for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and separator in header[0]:
+            raise DataError(f"{path}: the header is separated by {word}: save the file with commas")
+    if "" in header:
+        raise DataError(f"{path}: column {header.index('') + 1} has no name: name every column in the header")
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        raise DataError(f"{path}: the header repeats {listed(twice)}: give every column a name of its own")
+
+
+def _position(path: Path, header: list[str], name: str) -> int:
+    """Find a column by name."""
+    if name in header:
+        return header.index(name)
+    close = get_close_matches(name, header, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise DataError(f"{path} has no column {name!r}: {hint}choose from {listed(header, shown=20)}")
+
+
+def _check_ids(layout: _Layout, id: str | None) -> None:
+    """Refuse missing and repeated ids."""
+    first: dict[str, int] = {}
+    for record, name in enumerate(layout.ids or ()):
+        if not name:
+            raise DataError(f"{layout.path}: line {layout.lines[record]} has no {id!r}: give every row an id")
+        if name in first:
+            both = f"lines {layout.lines[first[name]]} and {layout.lines[record]} share the {id} {name!r}"
+            raise DataError(f"{layout.path}: {both}: give every row an id of its own, or choose another id column")
+        first[name] = record
+
+
+def _wanted(layout: _Layout, id: str | None, columns: Sequence[str] | None) -> list[str]:
+    """Give the names of the columns to look at."""
+    if columns is None and layout.header != [id]:
+        return [name for name in layout.header if name != id]
+    if not columns or isinstance(columns, str):
+        raise DataError(f"{layout.path}: no column chosen: list some of {listed(layout.header, shown=20)}, not the id")
+    for name in columns:
+        _position(layout.path, layout.header, name)
+        if name == id or list(columns).count(name) > 1:
+            raise DataError(f"column {name!r} is {'the id' if name == id else 'chosen twice'}: choose each column once")
+    return list(columns)
+
+
+def _parse(layout: _Layout, content: bytes, wanted: list[str]) -> pd.DataFrame:
+    """Let pandas read the wanted columns, in their order."""
+    import pandas as pd
+
+    # until 3.1 the default parser of pandas lost digits; from then on the option is deprecated
+    exact = {"float_precision": "round_trip"} if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1) else {}
+    try:
+        frame = pd.read_csv(
+            BytesIO(content),
+            header=0,
+            names=layout.header,
+            usecols=wanted,
+            index_col=False,
+            skipinitialspace=True,
+            low_memory=False,  # one type for the whole column, whatever its length
+            encoding="utf-8-sig",
+            **exact,
+        )[wanted]
+    except ValueError as problem:  # ParserError is one
+        raise DataError(f"{layout.path}: pandas cannot read it ({' '.join(str(problem).split())})") from None
+    if len(frame) != len(layout.lines):
+        found = f"{len(layout.lines)} rows, of which pandas reads {len(frame)}"
+        raise DataError(f"{layout.path}: {found}: check quotes and blank lines")
+    return frame
+
+
+def _to_float(column: pd.Series) -> pd.Series:
+    """Give a column as float64, NaN where a cell is missing or no number."""
+    if column.dtype.kind in "fiub":
+        return column.astype(np.float64)
+    # pandas leaves True beside a missing cell, and what is beyond its range, as objects or text
+    return column.map(_number).astype(np.float64)
+
+
+def _number(cell: Any) -> float:
+    """Read a cell as Python does, but for its underscores; NaN where it is no number."""
+    try:
+        return np.nan if isinstance(cell, str) and "_" in cell else float(cell)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _is_numeric(raw: pd.Series, numbers: pd.Series) -> bool:
+    """Tell whether a column has numbers and nothing else but missing cells."""
+    return bool(numbers.notna().any()) and not (numbers.isna() & raw.notna()).any()
+
+
+def _check_numeric(raw: pd.Series, numbers: pd.Series, layout: _Layout) -> None:
+    """Refuse a chosen column that is not numeric, with an example."""
+    if not raw.notna().any():
+        raise DataError(f"{layout.path}: column {raw.name!r} has no value at all: leave it out")
+    wrong = np.flatnonzero(numbers.isna() & raw.notna())
+    if len(wrong):
+        found = f"{layout.place(wrong[0])} holds {raw.iloc[wrong[0]]!r}"
+        raise DataError(
+            f"{layout.path}: column {raw.name!r} is not numeric: {found}: leave it out, or correct the cell"
+        )
+
+
+def _complete(frame: pd.DataFrame, layout: _Layout, drop_missing: bool) -> tuple[pd.DataFrame, int]:
+    """Drop or refuse incomplete rows, refuse infinite cells, and give the rows their ids."""
+    import pandas as pd
+
+    missing = frame.isna().to_numpy()
+    if missing.any() and not drop_missing:
+        found = _places(missing, frame, layout, "missing cell")
+        raise DataError(f"{layout.path}: {found}: leave such rows out with --drop-missing, or choose --columns")
+    whole = ~missing.any(axis=1)
+    if not whole.any():
+        most = frame.columns[missing.sum(axis=0).argmax()]
+        lacking = f"column {most!r} alone lacks {int(missing.sum(axis=0).max())} of {counted(len(frame), 'cell')}"
+        raise DataError(f"{layout.path}: no row is complete, {lacking}: choose fuller columns with --columns")
+    infinite = np.isinf(frame.to_numpy()) & whole[:, None]
+    if infinite.any():
+        found = _places(infinite, frame, layout, "infinite cell (inf)")
+        raise DataError(f"{layout.path}: {found}: correct them, or leave the column out with --columns")
+    if layout.ids is not None:
+        frame = frame.set_axis(pd.Index(layout.ids, dtype="str"), axis=0)
+    return (frame if whole.all() else frame[whole]), int((~whole).sum())
+
+
+def _places(mask: np.ndarray, frame: pd.DataFrame, layout: _Layout, what: str) -> str:
+    """Count the cells of a mask and name the first by line, id and column."""
+    hits = np.argwhere(mask)
+    shown = [f"{layout.place(row)} column {frame.columns[j]!r}" for row, j in hits[:SHOWN].tolist()]
+    rows = f"{int(mask.any(axis=1).sum())} of {counted(len(mask), 'row')}"
+    return f"{counted(len(hits), what)} in {rows}: {', '.join(shown)}{', ...' if len(hits) > SHOWN else ''}"
