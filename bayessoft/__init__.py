@@ -41,14 +41,15 @@ _HOMES = {
     "Gaussian": "bayessoft.families.gaussian",
     "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
     "Mixture": "bayessoft.mixture",
-    "NormalInverseWishart": "bayessoft.families.gaussian",
+    "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "load": "bayessoft.store",
 }
 
 if TYPE_CHECKING:
     from bayessoft.core.sizes import Between, Fixed
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
-    from bayessoft.families.gaussian import Gaussian, NormalInverseWishart
+    from bayessoft.families.gaussian import Gaussian
+    from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
     from bayessoft.families.weights import Dirichlet
     from bayessoft.inference.em import EM
     from bayessoft.inference.nuts import NUTS

@@ -20,9 +20,11 @@ PACKAGE = ROOT / "bayessoft"
 # package share a floor, so they do not import each other. An exact name goes before a pattern.
 FLOORS = (
     ("errors", "numerics"),
-    ("data", "data.rows"),
+    ("data", "data.tables"),
+    ("data.rows",),
     ("data.*",),
-    ("families", "families.family"),
+    ("families", "families.family", "families.covariance"),
+    ("families.normal_inverse_wishart",),
     ("families.*",),
     ("core", "core.assign"),
     ("core.sweep",),

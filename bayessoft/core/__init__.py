@@ -1,0 +1,1 @@
+"""The soft assignment, the one pass over the rows, and the constraints on sizes."""

@@ -1,0 +1,173 @@
+"""The one heavy operation: a pass over the rows in tiles, and the likelihood that it differentiates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float
+
+from bayessoft.core.assign import assign
+from bayessoft.families.family import SweptFamily, pytree
+from bayessoft.numerics import bucket
+
+__all__ = ["Tiles", "log_likelihood", "over_tiles", "rowwise", "sweep", "tiles"]
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Rows in tiles, the last ones filled with rows of weight 0.
+
+    Attributes
+    ----------
+    x : array of shape (T, t, d)
+        Rows.
+    w : array of shape (T, t)
+        Weights; 0 for filling.
+    radius : float
+        The largest distance of a row from the origin.
+    """
+
+    x: Float[Array, "T t d"]
+    w: Float[Array, "T t"]
+    radius: Float[Array, ""]
+
+
+def tiles(
+    fill: Callable[[np.ndarray], object],
+    n: int,
+    d: int,
+    weights: Float[np.ndarray, " n"],
+    dtype: np.dtype[Any],
+    tile_rows: int,
+) -> Tiles:
+    """Lay rows out in tiles on the device, inside `numerics.scoped`.
+
+    Parameters
+    ----------
+    fill : callable
+        Writes the n rows into the (n, d) array that it is given: no second copy of them is made.
+    n, d : int
+        Numbers of rows and columns.
+    weights : array of shape (n,)
+        Weights of the rows.
+    dtype : dtype
+        float32 or float64.
+    tile_rows : int
+        Rows of a tile, unless all rows together are fewer.
+    """
+    t = min(tile_rows, bucket(n))
+    count = 1 if n <= t else bucket(-(-n // t))
+    x, w = np.zeros((count * t, d), dtype), np.zeros(count * t, dtype)
+    fill(x[:n])
+    w[:n] = weights
+    squares = np.einsum("nd,nd->n", x, x)
+    return Tiles(jnp.asarray(x.reshape(count, t, d)), jnp.asarray(w.reshape(count, t)), jnp.sqrt(squares.max()))
+
+
+@jax.custom_batching.custom_vmap
+def _all_safe(safe: Array) -> Array:
+    """Let several chains in one program decide together: a choice per chain would compute both forms for all."""
+    return safe
+
+
+@_all_safe.def_vmap
+def _(size: int, batched: list[bool], safe: Array) -> tuple[Array, bool]:
+    return jnp.all(safe), False
+
+
+def over_tiles(tile: Callable[..., Any], rows: Tiles, *more: Array) -> Any:
+    """Sum what `tile(x, w, *more)` gives over all tiles; `more` are arrays of shape (T, t, ...)."""
+    xs = (rows.x, rows.w, *more)
+    first = jax.eval_shape(tile, *(jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for a in xs))
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
+    return lax.scan(lambda total, x: (jax.tree.map(jnp.add, total, tile(*x)), None), zero, xs)[0]
+
+
+def either_form(family: SweptFamily, parameters: Any, rows: Tiles, pass_: Callable[[bool], Any]) -> Any:
+    """Run ``pass_(fast)`` in the fast form where its rounding allows it."""
+    safe = _all_safe(lax.stop_gradient(family.safe(parameters, rows.radius)))
+    return lax.cond(safe, lambda: pass_(True), lambda: pass_(False))
+
+
+def sweep(
+    family: SweptFamily,
+    parameters: Any,
+    log_weights: Float[Array, " k"],
+    rows: Tiles,
+    prices: Float[Array, " k"] | None = None,
+) -> tuple[Array, Any]:
+    """Pass once over the rows.
+
+    Returns
+    -------
+    log_normaliser : scalar
+        The weighted sum over rows of their log-normalisers; without prices, the log-likelihood.
+    statistics
+        The family's sufficient statistics under the responsibilities.
+    """
+
+    def pass_(fast: bool) -> tuple[Array, Any]:
+        def tile(x: Array, w: Array) -> tuple[Array, Any]:
+            scores = family.tile_log_density(parameters, x, fast)
+            log_normaliser, r = assign(scores, log_weights, prices)
+            return jnp.sum(w * log_normaliser), family.tile_statistics(parameters, x, r * w, fast)
+
+        value, total = over_tiles(tile, rows)
+        return value, family.collect(parameters, total, fast)
+
+    return either_form(family, parameters, rows, pass_)
+
+
+def rowwise(
+    family: SweptFamily,
+    parameters: Any,
+    log_weights: Float[Array, " k"],
+    rows: Tiles,
+    prices: Float[Array, " k"] | None = None,
+) -> tuple[Float[Array, "T t"], Float[Array, "T k t"]]:
+    """Give log-normalisers and responsibilities of every row, for when the rows themselves are asked for."""
+
+    def pass_(fast: bool) -> tuple[Array, Array]:
+        return lax.map(lambda x: assign(family.tile_log_density(parameters, x, fast), log_weights, prices), rows.x)
+
+    return either_form(family, parameters, rows, pass_)
+
+
+@jax.custom_jvp
+def log_likelihood(family: SweptFamily, parameters: Any, log_weights: Float[Array, " k"], rows: Tiles) -> Array:
+    """Give the weighted log-likelihood of the rows, differentiable at the price of one pass.
+
+    Notes
+    -----
+    The tangent is the log density of the *statistics*, differentiated with the statistics held: by Fisher's identity
+    the responsibilities' own change cancels. The statistics keep their reference points fixed, and so does the log
+    density that is differentiated; both or neither, or the Hessian is wrong.
+    """
+    return sweep(family, parameters, log_weights, rows)[0]
+
+
+@partial(log_likelihood.defjvp, symbolic_zeros=True)
+def _log_likelihood_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    family, parameters, log_weights, rows = primals
+    zero = jax.custom_derivatives.SymbolicZero
+    if any(not isinstance(leaf, zero) for leaf in jax.tree.leaves(tangents[3], is_leaf=lambda t: isinstance(t, zero))):
+        raise TypeError("the likelihood has no derivative in the rows or their weights: differentiate the parameters")
+    moving = jax.tree.map(
+        lambda t: jnp.zeros(t.shape, t.dtype) if isinstance(t, zero) else t,
+        (tangents[1], tangents[2]),
+        is_leaf=lambda t: isinstance(t, zero),
+    )
+    value, statistics = sweep(family, parameters, log_weights, rows)
+
+    def of_statistics(parameters: Any, log_weights: Array) -> Array:
+        return family.statistics_log_density(parameters, statistics) + jnp.dot(statistics.weight, log_weights)
+
+    return value, jax.jvp(of_statistics, (parameters, log_weights), moving)[1]

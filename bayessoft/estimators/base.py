@@ -1,0 +1,109 @@
+"""What estimators share: engines from their options, starting values in original units, and telling of a status."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from bayessoft.errors import OptionError
+from bayessoft.families.covariance import STRUCTURES
+from bayessoft.fit import Status
+from bayessoft.inference.em import EM
+from bayessoft.inference.engine import Given
+
+__all__ = ["choose_engine", "given_start", "progress_printer", "tell"]
+
+EM_OPTIONS = ("max_iter", "tol", "n_init", "init_params")
+"""Arguments of an estimator that configure the engine ``"em"``."""
+
+
+def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+    """Give the engine that `inference` names or is.
+
+    Parameters
+    ----------
+    inference : str or engine
+        A string takes its options from the estimator's arguments, an engine object carries its own.
+    options, defaults : mapping
+        The estimator's arguments of `EM_OPTIONS`, and their defaults.
+
+    Raises
+    ------
+    OptionError
+        An unknown engine, or an argument that the engine does not take from the estimator and is not at its default.
+    """
+    if isinstance(inference, str) and inference == "em":
+        return EM(options["max_iter"], options["tol"], options["n_init"], options["init_params"])
+    if not isinstance(inference, EM):
+        raise OptionError(f"inference is {inference!r}: pass 'em', or an EM object")
+    set_ = [name for name in EM_OPTIONS if options[name] != defaults[name]]
+    if set_:
+        raise OptionError(
+            f"{', '.join(set_)} set beside an engine object, which carries its own options: set them in "
+            f"inference={type(inference).__name__}(...)"
+        )
+    return inference
+
+
+def given_start(weights: Any, means: Any, precisions: Any, covariance_type: str, k: int, d: int) -> Given:
+    """Check starting values as scikit-learn's `GaussianMixture` takes them.
+
+    Raises
+    ------
+    OptionError
+        A wrong shape, weights that do not sum to 1, precisions that are not positive definite.
+    """
+    structure = STRUCTURES[covariance_type]
+    weights, means = _shaped("weights_init", weights, (k,)), _shaped("means_init", means, (k, d))
+    precisions = _shaped("precisions_init", precisions, structure.shape(k, d))
+    if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1, atol=1e-6)):
+        raise OptionError(f"weights_init is {weights}: pass numbers >= 0 that sum to 1")
+    if precisions is None:
+        return Given(weights, means, None)
+    if structure.matrix:
+        positive = np.allclose(precisions, np.swapaxes(precisions, -1, -2)) and np.linalg.eigvalsh(precisions).min() > 0
+    else:
+        positive = (precisions > 0).all()
+    if not positive:
+        raise OptionError("precisions_init must be symmetric positive definite (positive, for variances)")
+    return Given(weights, means, np.linalg.inv(precisions) if structure.matrix else 1 / precisions)
+
+
+def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    if value is None:
+        return None
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != shape:
+        raise OptionError(f"{name} has shape {array.shape} and needs {shape}")
+    if not np.isfinite(array).all():
+        raise OptionError(f"{name} holds NaN or infinity: pass finite numbers")
+    return array
+
+
+def tell(status: Status, name: str, max_iter: int | None = None) -> None:
+    """Warn of a status that the user should know about."""
+    if status is Status.NOT_CONVERGED and max_iter == 0:
+        return  # no iteration was asked for
+    if not status.converged:
+        warnings.warn(f"{name} {status.text}", ConvergenceWarning, stacklevel=4)
+    elif status is Status.REG_COVAR_DOMINATES:
+        warnings.warn(f"{name} {status.text}", UserWarning, stacklevel=4)
+
+
+def progress_printer(verbose: int, interval: int) -> Callable[[int, float], None] | None:
+    """Print the objective at least every `interval` steps, as scikit-learn's `verbose` asks for."""
+    if not verbose:
+        return None
+    last = 0
+
+    def show(step: int, objective: float) -> None:
+        nonlocal last
+        if step - last >= interval or verbose > 1:
+            print(f"  iteration {step}: {objective:.6f} nats per row (standardised)")
+            last = step
+
+    return show

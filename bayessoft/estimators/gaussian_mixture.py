@@ -1,0 +1,328 @@
+"""Gaussian mixtures with the surface of scikit-learn's `GaussianMixture`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import signature
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from bayessoft.data.rows import Rows, row_ids, rows, table
+from bayessoft.errors import OptionError
+from bayessoft.estimators.base import EM_OPTIONS, choose_engine, given_start, progress_printer, tell
+from bayessoft.families.covariance import STRUCTURES
+from bayessoft.families.gaussian import Gaussian
+from bayessoft.families.weights import Dirichlet
+from bayessoft.fit import Fit
+from bayessoft.inference.engine import Given, Problem
+from bayessoft.inference.run import run
+from bayessoft.mixture import Mixture
+from bayessoft.numerics import scoped
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
+    """Gaussian mixture: soft clusters with their proportions, means and covariances.
+
+    A drop-in for scikit-learn's `GaussianMixture`: the same arguments with the same defaults, the same attributes.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+        Number of clusters k.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+        A covariance matrix per cluster, one for all, variances per cluster and column, or one variance per cluster.
+    tol : float, default 1e-3
+        EM ends when the objective changes by less, in nats per row.
+    reg_covar : float >= 0, default 1e-6
+        Added to the diagonal of the covariances, in squared units of the columns. Not used under a `prior`.
+    max_iter : int, default 100
+        Most EM iterations.
+    n_init : int, default 1
+        Number of starts; the best one is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
+        How a start is found.
+    weights_init : array of shape (k,), optional
+        Proportions to start from.
+    means_init : array of shape (k, d), optional
+        Means to start from.
+    precisions_init : array, optional
+        Inverse covariances to start from, shaped as `precisions_`.
+    random_state : int, RandomState or None
+        Where random numbers come from; an int makes the fit reproducible.
+    warm_start : bool, default False
+        Start from the last fit, where there is one.
+    verbose : int, default 0
+        Print progress.
+    verbose_interval : int, default 10
+        Least number of iterations between two lines of progress.
+    prior : NormalInverseWishart, "weak" or None
+        Prior on means and covariances; "weak" takes its scale from the rows. None is maximum likelihood.
+    weight_concentration_prior : float, array of shape (k,), Dirichlet or None
+        Prior on the proportions; at least 1 for EM. None is maximum likelihood.
+    inference : {"em"} or engine
+        How to fit. An engine object carries its own options.
+
+    Attributes
+    ----------
+    weights_ : array of shape (k,)
+        Proportions.
+    means_ : array of shape (k, d)
+    covariances_, precisions_, precisions_cholesky_ : arrays
+        (k, d, d) for full, (d, d) for tied, (k, d) for diag, (k,) for spherical.
+    responsibilities_ : array of shape (n, k)
+        Memberships of the rows that were fitted.
+    status_ : Status
+        How the fit ended; its text says what to do next.
+    converged_ : bool
+        Whether the status says so.
+    n_iter_ : int
+    lower_bound_ : float
+        The objective per unit weight at the last step, in nats: log-likelihood, plus log prior where there is one.
+    lower_bounds_ : list of float
+        The same at every step.
+    prior_ : NormalInverseWishart or None
+        The prior in numbers, in original units.
+    fit_ : Fit
+        All of it in one object.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Only where the columns had names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> gm = GaussianMixture(3, random_state=0).fit(load_iris(as_frame=True).data)
+    >>> gm.weights_.round(2)
+    array([0.33, 0.3 , 0.37])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        prior: Any = None,
+        weight_concentration_prior: Any = None,
+        inference: Any = "em",
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.prior = prior
+        self.weight_concentration_prior = weight_concentration_prior
+        self.inference = inference
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture to rows.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d)
+            Rows; float32 is computed in float32, everything else in float64.
+        y : ignored
+        sample_weight : array of shape (n,), optional
+            Weight of each row, >= 0: a row of weight 2 counts as two.
+
+        Returns
+        -------
+        GaussianMixture
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Unusable rows, weights or options (`DataError`, `OptionError`); nothing is set.
+        FitError
+            A numerical failure, with its status; no fitted attribute is left.
+        """
+        engine = self._engine()
+        mixture = self._mixture()
+        engine.check(mixture)
+        data = self._rows(X, sample_weight)
+        seed = int(check_random_state(self.random_state).randint(1 << 31))
+        previous = getattr(self, "fit_", None) if self.warm_start else None
+        given = self._given(data.d) if previous is None else self._again(previous)
+        self._forget()
+        with scoped(data.values.dtype):
+            problem = Problem.pose(mixture, data, seed, self.reg_covar, given)
+            fit = run(engine, problem, progress_printer(self.verbose, self.verbose_interval))
+        self._remember(fit, data)
+        tell(fit.status, type(self).__name__, self.max_iter)
+        return self
+
+    def _mixture(self) -> Mixture:
+        """Give the specification that the arguments make."""
+        if isinstance(self.n_components, bool) or not isinstance(self.n_components, Integral) or self.n_components < 1:
+            raise OptionError(f"n_components is {self.n_components!r}: pass a whole number >= 1")
+        if self.covariance_type not in STRUCTURES:
+            raise OptionError(f"covariance_type is {self.covariance_type!r}: pass one of {', '.join(STRUCTURES)}")
+        if not (isinstance(self.reg_covar, Real) and 0 <= self.reg_covar < np.inf):
+            raise OptionError(f"reg_covar is {self.reg_covar!r}: pass a number >= 0")
+        concentration = self.weight_concentration_prior
+        if concentration is not None and not isinstance(concentration, Dirichlet):
+            concentration = Dirichlet(concentration)
+        return Mixture(int(self.n_components), Gaussian(self.covariance_type, self.prior), concentration)
+
+    def _engine(self) -> Any:
+        """Give the engine, refusing options that contradict it."""
+        defaults = {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
+        if self.prior is not None and self.reg_covar not in (0, defaults["reg_covar"]):
+            raise OptionError("reg_covar is not used under a prior, which regularises by itself: leave out one of them")
+        return choose_engine(self.inference, {name: getattr(self, name) for name in EM_OPTIONS}, defaults)
+
+    def _rows(self, X: Any, sample_weight: Any) -> Rows:
+        """Check the rows to be fitted."""
+        values = self._values(X, reset=True, ensure_min_samples=2)
+        if len(values) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} but n_samples = {len(values)}: pass at least as many rows as "
+                "clusters, or fewer clusters"
+            )
+        return rows(values, columns=self._columns(), ids=row_ids(X), sample_weight=sample_weight)
+
+    def _values(self, X: Any, *, reset: bool, ensure_min_samples: int = 1) -> Float[np.ndarray, "n d"]:
+        kinds = [np.float64, np.float32]
+        return validate_data(
+            self, table(X), reset=reset, dtype=kinds, ensure_all_finite=False, ensure_min_samples=ensure_min_samples
+        )
+
+    def _columns(self) -> list[str] | None:
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else list(names)
+
+    def _given(self, d: int) -> Given:
+        k, kind = int(self.n_components), self.covariance_type
+        return given_start(self.weights_init, self.means_init, self.precisions_init, kind, k, d)
+
+    def _again(self, fit: Fit) -> Given:
+        """Start where the last fit ended."""
+        if fit.mixture.k != self.n_components or fit.mixture.family.covariance_type != self.covariance_type:
+            raise OptionError("warm_start needs the n_components and covariance_type of the last fit")
+        return Given(self.weights_, self.means_, self.covariances_)
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit left: a fit that fails leaves nothing."""
+        kept = ("n_features_in_", "feature_names_in_")
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            if name not in kept:
+                delattr(self, name)
+
+    def _remember(self, fit: Fit, data: Rows) -> None:
+        """Set what was learned; the only place that does."""
+        dtype = data.values.dtype
+        found = fit.mixture.family.map_parameters(fit.posterior.parameters, fit.frame)
+        structure = STRUCTURES[self.covariance_type]
+        precisions = found.factors @ np.swapaxes(found.factors, -1, -2) if structure.matrix else found.factors**2
+        self.fit_ = fit
+        self.weights_ = fit.posterior.weights.astype(dtype)
+        self.means_ = found.means.astype(dtype)
+        self.covariances_ = structure.dense(found.factors).astype(dtype)
+        self.precisions_ = precisions.astype(dtype)
+        self.precisions_cholesky_ = found.factors.astype(dtype)
+        self.status_ = fit.status
+        self.converged_ = fit.status.converged
+        self.n_iter_ = len(fit.trace)
+        self.lower_bounds_ = fit.trace.tolist()
+        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
+        self.prior_ = fit.mixture.family.prior
+        self.responsibilities_ = fit.evaluate(data.values)[1]
+
+    def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
+        check_is_fitted(self)
+        values = self._values(X, reset=False)
+        return self.fit_.evaluate(rows(values, columns=self._columns(), ids=row_ids(X)).values)
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
+        """Fit, and give the most probable cluster of each row."""
+        return self.fit(X, y, sample_weight).responsibilities_.argmax(axis=1)
+
+    def predict(self, X: Any) -> Int[np.ndarray, " n"]:
+        """Give the most probable cluster of each row, 0 to k - 1."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n k"]:
+        """Give the membership of each row in each cluster; rows sum to 1. Free of size constraints."""
+        return self._evaluate(X)[1]
+
+    def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
+        """Give the log density of each row, in nats."""
+        return self._evaluate(X)[0]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Give the mean log density of the rows, in nats."""
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def bic(self, X: Any) -> float:
+        """Give the Bayesian information criterion, smaller is better: -2 log-likelihood + parameters * log(n)."""
+        found = self.score_samples(X).astype(np.float64)
+        return float(-2 * found.sum() + self.fit_.n_parameters * np.log(len(found)))
+
+    def aic(self, X: Any) -> float:
+        """Give Akaike's information criterion, smaller is better: -2 log-likelihood + 2 * parameters."""
+        return float(-2 * self.score_samples(X).astype(np.float64).sum() + 2 * self.fit_.n_parameters)
+
+    def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+        """Draw rows from the fitted mixture, and the clusters that they come from, ordered by cluster."""
+        check_is_fitted(self)
+        if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
+            raise OptionError(f"Invalid value for 'n_samples': {n_samples!r}: pass a whole number >= 1")
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(1 << 31))
+        return self.fit_.simulate(int(n_samples), rng)
+
+    def summary(self) -> pd.DataFrame:
+        """Give a table of the clusters.
+
+        Returns
+        -------
+        DataFrame
+            A row per cluster: its weight, its size in rows (or weight), and the mean of each column.
+        """
+        check_is_fitted(self)
+        columns = self._columns() or [f"x{j}" for j in range(self.n_features_in_)]
+        sizes = self.weights_ * self.fit_.total_weight
+        means = {f"mean {name}": self.means_[:, j] for j, name in enumerate(columns)}
+        index = pd.RangeIndex(len(self.weights_), name="cluster")
+        return pd.DataFrame({"weight": self.weights_, "size": sizes, **means}, index=index)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to a new folder, which `bayessoft.load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder; refused where it exists.
+        """
+        check_is_fitted(self)
+        import_module("bayessoft.store").save(self, path)

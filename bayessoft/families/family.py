@@ -1,0 +1,148 @@
+"""The contracts of a component family, in three tiers, and the registry's entry.
+
+(a) `Family.draw` and `Family.likelihood` state a model once: enough for samplers and gradient fits.
+(b) `SweptFamily` adds densities and sufficient statistics of a tile and the mode: EM, and the fast likelihood.
+(c) Conjugate verbs come with the engines that need them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from bayessoft.numerics import Affine
+
+__all__ = ["Entry", "Family", "Sample", "SweptFamily", "pytree"]
+
+C = TypeVar("C", bound=type)
+Sample = Callable[[str, Any], Array]
+"""``sample(name, distribution)``: ``numpyro.sample``, or anything that gives a value of the distribution."""
+
+
+def pytree(*, static: tuple[str, ...] = ()) -> Callable[[C], C]:
+    """Register a frozen dataclass as a JAX pytree; the `static` fields take part in compilation."""
+
+    def register(cls: C) -> C:
+        names = [name for name in cls.__dataclass_fields__ if name not in static]
+        return jax.tree_util.register_dataclass(cls, names, list(static))
+
+    return register
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the registry.
+
+    Attributes
+    ----------
+    path : str
+        ``module:name`` of the class.
+    tier : {"a", "b", "c"}
+        What it offers; engines that need more refuse it by name.
+    """
+
+    path: str
+    tier: str
+
+
+class Family(ABC):
+    """Tier (a): a component distribution with its prior."""
+
+    @abstractmethod
+    def draw(self, sample: Sample, k: int) -> Any:
+        """Draw the parameters of k components from the prior, through `sample`."""
+
+    @abstractmethod
+    def likelihood(self, parameters: Any) -> Any:
+        """Give the NumPyro distribution of a row, with batch shape (k,)."""
+
+
+class SweptFamily(Family):
+    """Tier (b): a family whose score is linear in sufficient statistics that a pass over the rows can sum.
+
+    `parameters` are a pytree of arrays with k components, `statistics` a pytree that the family defines, with
+    ``statistics.weight`` of shape (k,).
+    """
+
+    @abstractmethod
+    def tile_rows(self, k: int, d: int) -> int:
+        """How many rows a tile should have."""
+
+    @abstractmethod
+    def safe(self, parameters: Any, radius: Array) -> Array:
+        """Tell whether the fast form is right for rows no further than `radius` from the origin."""
+
+    @abstractmethod
+    def tile_log_density(self, parameters: Any, x: Float[Array, "t d"], fast: bool) -> Float[Array, "k t"]:
+        """Log densities of the rows of a tile under each component, every constant kept."""
+
+    @abstractmethod
+    def tile_statistics(self, parameters: Any, x: Float[Array, "t d"], r: Float[Array, "k t"], fast: bool) -> Any:
+        """Sufficient statistics of a tile with responsibilities `r` (times weights), in a layout that adds up."""
+
+    @abstractmethod
+    def collect(self, parameters: Any, total: Any, fast: bool) -> Any:
+        """Turn summed tile statistics into `statistics`, about reference points held fixed at the parameters."""
+
+    @abstractmethod
+    def statistics_log_density(self, parameters: Any, statistics: Any) -> Array:
+        """Sum over rows and components of responsibility times log density, from the statistics alone."""
+
+    @abstractmethod
+    def mode(self, statistics: Any, floor: Array | float) -> Any:
+        """Give the parameters that maximise prior times likelihood of the statistics.
+
+        Without a prior, the maximum likelihood, with `floor` added to the covariances as scikit-learn does.
+        """
+
+    @abstractmethod
+    def log_prior(self, parameters: Any) -> Array:
+        """Log prior density of the parameters; 0 without a prior."""
+
+    @abstractmethod
+    def centres(self, means: Float[Array, "k d"]) -> Any:
+        """Give parameters located at `means` with unit spread, from which statistics can be taken."""
+
+    @property
+    @abstractmethod
+    def group(self) -> str:
+        """The maps of rows under which the model stays what it is, see `numerics.standardising`."""
+
+    @abstractmethod
+    def n_parameters(self, k: int, d: int) -> int:
+        """Number of free parameters of k components."""
+
+    @abstractmethod
+    def resolved(self, k: int, moments: tuple[np.ndarray, np.ndarray]) -> SweptFamily:
+        """Replace every automatic setting by numbers, from the mean and covariance of the rows, and check it."""
+
+    @abstractmethod
+    def standardised(self, frame: Affine) -> SweptFamily:
+        """Give the same family for mapped rows: the prior is transformed exactly."""
+
+    @abstractmethod
+    def floor(self, reg_covar: float, frame: Affine) -> np.ndarray:
+        """Give what is added to the covariances of mapped rows for `reg_covar` in original units."""
+
+    @abstractmethod
+    def given_parameters(self, means: np.ndarray | None, spreads: np.ndarray | None, frame: Affine) -> Any:
+        """Give parameters for mapped rows from those in original units; None stays None."""
+
+    @abstractmethod
+    def map_parameters(self, parameters: Any, frame: Affine) -> Any:
+        """Bring parameters of mapped rows back to original units."""
+
+    @abstractmethod
+    def doubt(self, parameters: Any, frame: Affine, dtype: np.dtype[Any], reg_covar: float) -> str:
+        """Tell what is wrong with a result in original units: "ill-conditioned", "reg_covar", or nothing ("")."""
+
+    @abstractmethod
+    def simulate(self, parameters: Any, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw a row for each label, in the units of the parameters."""

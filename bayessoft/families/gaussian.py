@@ -1,0 +1,231 @@
+"""Gaussian components with full, tied, diagonal or spherical covariances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.lax import stop_gradient
+from jaxtyping import Float
+
+from bayessoft.errors import OptionError
+from bayessoft.families.covariance import STRUCTURES, Covariance
+from bayessoft.families.family import Sample, SweptFamily, pytree
+from bayessoft.families.normal_inverse_wishart import NormalInverseWishart, weak
+from bayessoft.numerics import Affine
+
+__all__ = ["Gaussian", "GaussianParameters", "Moments"]
+
+TILE_NUMBERS = 1 << 19  # numbers a tile works on: about the size of a core's cache
+SINGLE_CONDITION = np.finfo(np.float32).eps ** -0.5  # ratio of standard deviations that float32 covariances can hold
+FAST_CONDITION = 4e6  # radius^2 * precision up to which the product form keeps 9 digits in float64
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class GaussianParameters:
+    """Means and covariances of k components.
+
+    Attributes
+    ----------
+    means : array of shape (k, d)
+    factors : array
+        F of ``inv(Sigma) = F F'``, shaped by the structure, see `families.covariance`.
+    """
+
+    means: Any
+    factors: Any
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sufficient statistics about a reference point per component.
+
+    Attributes
+    ----------
+    weight : array of shape (k,)
+        Sum of the responsibilities.
+    first : array of shape (k, d)
+        Sum of the responsibility times the difference from the reference.
+    second : array
+        Sum of the responsibility times the products of differences, shaped as the covariances.
+    reference : array of shape (k, d)
+        The reference points.
+    """
+
+    weight: Array
+    first: Array
+    second: Array
+    reference: Array
+
+    def about(self, structure: Covariance, points: Float[Array, "k d"]) -> Moments:
+        """Give the same statistics about other points, exactly."""
+        step = points - self.reference
+        moved = self.weight[:, None] * step
+        second = self.second - 2 * structure.outer(self.first, step) + structure.outer(moved, step)
+        return Moments(self.weight, self.first - moved, second, points)
+
+
+@pytree(static=("covariance_type",))
+@dataclass(frozen=True, eq=False)
+class Gaussian(SweptFamily):
+    """Gaussian components.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        A covariance matrix per cluster, one for all, variances per cluster and column, or one variance per cluster.
+    prior : NormalInverseWishart, "weak" or None
+        None is no prior: maximum likelihood.
+    """
+
+    covariance_type: str = "full"
+    prior: Any = None
+
+    @property
+    def structure(self) -> Covariance:
+        """What is particular to the covariance type."""
+        return STRUCTURES[self.covariance_type]
+
+    @property
+    def group(self) -> str:
+        return self.structure.group
+
+    def tile_rows(self, k: int, d: int) -> int:
+        numbers = TILE_NUMBERS / (self.structure.width(d) + k)
+        return int(np.clip(2 ** round(np.log2(numbers)), 128, 8192))
+
+    def safe(self, parameters: GaussianParameters, radius: Array) -> Array:
+        if parameters.means.dtype != jnp.float64:
+            return jnp.asarray(False)
+        return self.structure.sharpness(parameters.factors) * radius**2 < FAST_CONDITION
+
+    def tile_log_density(self, parameters: GaussianParameters, x: Array, fast: bool) -> Array:
+        means, factors = parameters.means, parameters.factors
+        d = x.shape[1]
+        constant = self.structure.log_det(factors, d) - 0.5 * d * jnp.log(2 * jnp.pi)
+        if fast:
+            scores = self.structure.product_scores(factors, means, x)
+        else:
+            white = self.structure.whiten(factors, x - means[:, None, :])
+            scores = -0.5 * jnp.sum(white * white, axis=2)
+        return scores + jnp.broadcast_to(constant, (len(means),))[:, None].astype(x.dtype)
+
+    def tile_statistics(self, parameters: GaussianParameters, x: Array, r: Array, fast: bool) -> Any:
+        if fast:
+            return r.sum(1), jnp.einsum("kt,td->kd", r, x), self.structure.product_moment(x, r)
+        difference = x - stop_gradient(parameters.means)[:, None, :]
+        first = jnp.einsum("kt,ktd->kd", r, difference)
+        return r.sum(1), first, self.structure.centred_moment(difference, r)
+
+    def collect(self, parameters: GaussianParameters, total: Any, fast: bool) -> Moments:
+        weight, first, second = total
+        reference = stop_gradient(parameters.means)
+        if not fast:
+            return Moments(weight, first, second, reference)
+        raw = self.structure.assemble(second, first.shape[1])
+        return Moments(weight, first, raw, jnp.zeros_like(first)).about(self.structure, reference)
+
+    def statistics_log_density(self, parameters: GaussianParameters, statistics: Moments) -> Array:
+        d = parameters.means.shape[1]
+        here = statistics.about(self.structure, parameters.means)
+        constant = self.structure.log_det(parameters.factors, d) - 0.5 * d * jnp.log(2 * jnp.pi)
+        return jnp.sum(here.weight * constant) - 0.5 * self.structure.inner(parameters.factors, here.second)
+
+    def mode(self, statistics: Moments, floor: Array | float) -> GaussianParameters:
+        structure, prior = self.structure, self.prior
+        d = statistics.first.shape[1]
+        if prior is None:
+            weight = statistics.weight + 10 * jnp.finfo(statistics.weight.dtype).eps  # as scikit-learn: no 0/0
+            means = statistics.reference + statistics.first / weight[:, None]
+            covariance = statistics.about(structure, means).second / structure.degrees(weight, d) + floor
+            return GaussianParameters(means, structure.factor(covariance))
+        kappa = jnp.broadcast_to(jnp.asarray(prior.mean_precision), statistics.weight.shape)
+        pull = kappa[:, None] * (prior.mean - statistics.reference)
+        means = statistics.reference + (statistics.first + pull) / (statistics.weight + kappa)[:, None]
+        shift = prior.mean - means
+        scatter = statistics.about(structure, means).second + structure.outer(kappa[:, None] * shift, shift)
+        order = d if structure.matrix else 1
+        degrees = structure.degrees(statistics.weight + 1, d)
+        nu = jnp.asarray(prior.degrees_of_freedom)
+        nu = nu.reshape(nu.shape + (1,) * (degrees.ndim - 1)) if nu.ndim else nu
+        return GaussianParameters(means, structure.factor((prior.scale + scatter) / (degrees + nu + order + 1)))
+
+    def log_prior(self, parameters: GaussianParameters) -> Array:
+        if self.prior is None:
+            return jnp.zeros((), parameters.means.dtype)
+        return self.prior.log_density(self.structure, parameters.means, parameters.factors)
+
+    def draw(self, sample: Sample, k: int) -> GaussianParameters:
+        return GaussianParameters(*self.prior.draw(self.structure, sample, k))
+
+    def likelihood(self, parameters: GaussianParameters) -> Any:
+        covariance = self.structure.covariance(parameters.factors)
+        means = parameters.means
+        if self.structure.matrix:
+            return dist.MultivariateNormal(means, covariance_matrix=covariance)
+        spread = jnp.sqrt(covariance).reshape(len(means), -1)
+        return dist.Normal(means, jnp.broadcast_to(spread, means.shape)).to_event(1)
+
+    def centres(self, means: Array) -> GaussianParameters:
+        k, d = means.shape
+        ones = jnp.ones(self.structure.shape(k, d), means.dtype)
+        return GaussianParameters(means, jnp.eye(d, dtype=means.dtype) * ones if self.structure.matrix else ones)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d + self.structure.size(k, d)
+
+    def resolved(self, k: int, moments: tuple[np.ndarray, np.ndarray]) -> Gaussian:
+        if self.prior is None:
+            return self
+        prior = self.prior
+        if isinstance(prior, str):
+            if prior != "weak":
+                raise OptionError(f"prior is {prior!r}: pass None, 'weak' or a NormalInverseWishart")
+            prior = weak(self.structure, k, *moments)
+        if not isinstance(prior, NormalInverseWishart):
+            raise OptionError(f"prior is a {type(prior).__name__}: pass None, 'weak' or a NormalInverseWishart")
+        return replace(self, prior=prior.checked(self.structure, k, len(moments[0])))
+
+    def standardised(self, frame: Affine) -> Gaussian:
+        return self if self.prior is None else replace(self, prior=self.prior.standardised(self.structure, frame))
+
+    def floor(self, reg_covar: float, frame: Affine) -> np.ndarray:
+        eye = self.structure.reduced(np.eye(len(frame.shift)))
+        return reg_covar * self.structure.map_covariance(eye, frame.inverse_matrix())
+
+    def given_parameters(
+        self, means: np.ndarray | None, spreads: np.ndarray | None, frame: Affine
+    ) -> GaussianParameters:
+        factors = None
+        if spreads is not None:
+            mapped = self.structure.map_covariance(np.asarray(spreads), frame.inverse_matrix())
+            factors = np.asarray(self.structure.factor(jnp.asarray(mapped)))
+        return GaussianParameters(None if means is None else frame.apply(np.asarray(means)), factors)
+
+    def map_parameters(self, parameters: GaussianParameters, frame: Affine) -> GaussianParameters:
+        factors = self.structure.map_factor(np.asarray(parameters.factors, np.float64), frame.inverse_matrix())
+        return GaussianParameters(frame.invert(np.asarray(parameters.means, np.float64)), factors)
+
+    def doubt(self, parameters: GaussianParameters, frame: Affine, dtype: np.dtype[Any], reg_covar: float) -> str:
+        if self.structure.matrix and dtype == np.float32:
+            widths = np.linalg.svd(self.map_parameters(parameters, frame).factors, compute_uv=False)
+            if (widths.max(-1) > SINGLE_CONDITION * widths.min(-1)).any():
+                return "ill-conditioned"
+        return "reg_covar" if self.prior is None and (frame.scale[frame.varies] ** 2 < reg_covar).any() else ""
+
+    def simulate(self, parameters: GaussianParameters, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        means, factors = np.asarray(parameters.means), np.asarray(parameters.factors)
+        noise = rng.standard_normal((len(labels), means.shape[1]))
+        if self.structure.matrix:
+            stacked = np.broadcast_to(factors, (len(means), *factors.shape[-2:]))
+            for cluster in np.unique(labels):
+                rows = labels == cluster
+                noise[rows] = np.linalg.solve(stacked[cluster].T, noise[rows].T).T
+            return means[labels] + noise
+        return means[labels] + noise / factors.reshape(len(means), -1)[labels]

@@ -1,0 +1,168 @@
+"""The normal-inverse-Wishart prior on the means and covariances of Gaussian components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.special import multigammaln
+
+from bayessoft.errors import OptionError
+from bayessoft.families.covariance import Covariance
+from bayessoft.families.family import Sample, pytree
+from bayessoft.numerics import Affine
+
+__all__ = ["NormalInverseWishart", "weak"]
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class NormalInverseWishart:
+    r"""A normal-inverse-Wishart prior, one for all clusters or one for each.
+
+    For full covariances, :math:`\Sigma_k \sim IW(\nu, \Psi)`, :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k/\kappa)`.
+    Tied covariances share one draw of :math:`\Sigma`. Diagonal ones have :math:`\sigma^2_{kj} \sim IW_1(\nu, \Psi_j)`,
+    an inverse gamma with shape :math:`\nu/2` and scale :math:`\Psi_j/2`, in every column; spherical ones have a single
+    such variance.
+
+    Parameters
+    ----------
+    mean : array of shape (d,) or (k, d)
+        Prior mean m of the cluster means, in the units of the rows.
+    mean_precision : float > 0 or array of shape (k,)
+        :math:`\kappa`, how many rows the prior mean is worth.
+    degrees_of_freedom : float or array of shape (k,)
+        :math:`\nu`; above d - 1 for full and tied covariances, above 0 otherwise. One number for tied covariances.
+    scale : array
+        :math:`\Psi`, in squared units of the rows: (d, d) for full and tied covariances, (d,) for diagonal ones, a
+        number for spherical ones; with a leading k for one prior per cluster (never for tied).
+
+    Notes
+    -----
+    Densities are with respect to Lebesgue measure on the means and covariances. Gelman et al., *Bayesian Data
+    Analysis*, 3rd ed., section 3.6; Fraley and Raftery, J. Classification 24 (2007), for the diagonal and spherical
+    forms and for the weak default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prior = NormalInverseWishart(np.zeros(2), 0.01, 4.0, np.eye(2))
+    >>> prior.degrees_of_freedom
+    4.0
+    """
+
+    mean: Any
+    mean_precision: Any
+    degrees_of_freedom: Any
+    scale: Any
+
+    def checked(self, structure: Covariance, k: int, d: int) -> NormalInverseWishart:
+        """Give the same prior as float64 arrays whose shapes and ranges are right.
+
+        Raises
+        ------
+        OptionError
+            A shape or a value that does not fit k clusters and d columns.
+        """
+        shared = structure.shape(k, d)
+        tied = len(shared) == 2 and structure.matrix
+        entry = shared if tied else shared[1:]
+        allowed = {
+            "mean": ((d,), (k, d)),
+            "mean_precision": ((), (k,)),
+            "degrees_of_freedom": ((),) if tied else ((), (k,)),
+            "scale": (entry,) if tied else (entry, (k, *entry)),
+        }
+        values = {}
+        for name, shapes in allowed.items():
+            value = np.asarray(getattr(self, name), dtype=np.float64)
+            if value.shape not in shapes:
+                raise OptionError(
+                    f"prior.{name} has shape {value.shape}; allowed for {k} clusters of {d} columns with this "
+                    f"covariance_type: {' or '.join(map(str, shapes))}"
+                )
+            if not np.isfinite(value).all():
+                raise OptionError(f"prior.{name} holds NaN or infinity: pass finite numbers")
+            values[name] = value
+        _check_ranges(values, structure, d)
+        return NormalInverseWishart(**values)
+
+    def standardised(self, structure: Covariance, frame: Affine) -> NormalInverseWishart:
+        """Give the same prior for the parameters of mapped rows."""
+        mean = frame.apply(np.atleast_2d(self.mean)).reshape(self.mean.shape)
+        return replace(self, mean=mean, scale=structure.map_covariance(self.scale, frame.inverse_matrix()))
+
+    def log_density(self, structure: Covariance, means: Array, factors: Array) -> Array:
+        """Log density of means (k, d) and of the covariances that the factors give, with respect to the covariances."""
+        k, d = means.shape
+        order = d if structure.matrix else 1
+        nu, kappa = jnp.asarray(self.degrees_of_freedom), jnp.broadcast_to(jnp.asarray(self.mean_precision), (k,))
+        scale = jnp.asarray(self.scale)
+        half_logs = structure.log_det(factors, d)  # minus half the log determinant of each covariance
+        offset = structure.whiten(factors, (means - self.mean)[:, None, :])[:, 0, :]
+        normal = 0.5 * d * jnp.log(kappa / (2 * jnp.pi)) + half_logs - 0.5 * kappa * jnp.sum(offset**2, -1)
+        if structure.matrix:
+            log_scale, logs = jnp.linalg.slogdet(scale)[1], half_logs
+            trace = jnp.einsum("...ab,...ac,...bc->...", jnp.broadcast_to(scale, factors.shape), factors, factors)
+        else:
+            nu = nu[:, None] if nu.ndim and factors.ndim == 2 else nu
+            log_scale, logs, trace = jnp.log(scale), jnp.log(factors), scale * factors**2
+        constant = 0.5 * nu * log_scale - 0.5 * nu * order * jnp.log(2.0) - multigammaln(nu / 2, order)
+        return jnp.sum(normal) + jnp.sum(constant + (nu + order + 1) * logs - 0.5 * trace)
+
+    def draw(self, structure: Covariance, sample: Sample, k: int) -> tuple[Array, Array]:
+        """Draw means and factors through `sample`: the prior as a NumPyro model."""
+        d = jnp.shape(self.mean)[-1]
+        nu, scale = jnp.asarray(self.degrees_of_freedom), jnp.asarray(self.scale)
+        shape = structure.shape(k, d)
+        if structure.matrix:
+            batch = shape[:-2]
+            factors = sample("precisions_cholesky", dist.WishartCholesky(nu, rate_matrix=scale).expand(batch))
+        else:
+            nu = nu[:, None] if nu.ndim and len(shape) == 2 else nu
+            gamma = dist.Gamma(jnp.broadcast_to(nu / 2, shape), jnp.broadcast_to(scale / 2, shape))
+            factors = jnp.sqrt(sample("precisions", gamma.to_event(len(shape))))
+        return sample("means", self._means(structure, factors, k, d)), factors
+
+    def _means(self, structure: Covariance, factors: Array, k: int, d: int) -> Any:
+        """Distribution of the means given the factors."""
+        kappa = jnp.broadcast_to(jnp.asarray(self.mean_precision), (k,))
+        centre = jnp.broadcast_to(self.mean, (k, d))
+        if structure.matrix:
+            factors = jnp.broadcast_to(factors, (k, d, d))
+            precision = jnp.einsum("kab,kcb->kac", factors, factors) * kappa[:, None, None]
+            return dist.MultivariateNormal(centre, precision_matrix=precision).to_event(1)
+        spread = 1 / (factors.reshape(k, -1) * jnp.sqrt(kappa)[:, None])
+        return dist.Normal(centre, jnp.broadcast_to(spread, (k, d))).to_event(2)
+
+
+def _check_ranges(values: dict[str, np.ndarray], structure: Covariance, d: int) -> None:
+    """Refuse values outside the range in which the prior is proper."""
+    least = d - 1 if structure.matrix else 0
+    if (values["mean_precision"] <= 0).any():
+        raise OptionError(f"prior.mean_precision is {values['mean_precision']}: pass numbers above 0")
+    if (values["degrees_of_freedom"] <= least).any():
+        raise OptionError(f"prior.degrees_of_freedom is {values['degrees_of_freedom']}: pass numbers above {least}")
+    scale = values["scale"]
+    if structure.matrix:
+        positive = np.allclose(scale, np.swapaxes(scale, -1, -2)) and (np.linalg.eigvalsh(scale) > 0).all()
+    else:
+        positive = (scale > 0).all()
+    if not positive:
+        raise OptionError("prior.scale must be symmetric positive definite (positive, for variances)")
+
+
+def weak(structure: Covariance, k: int, mean: np.ndarray, covariance: np.ndarray) -> NormalInverseWishart:
+    """Give a prior worth a hundredth of a row for the mean, and a covariance of 1/k of the rows' volume.
+
+    After Fraley and Raftery (2007), section 3: prior mean at the rows' mean, `mean_precision` 0.01,
+    `degrees_of_freedom` d + 2 (3 for variances), and a `scale` equal to the prior mean of the covariance, the rows'
+    covariance divided by ``k^(2/d)``.
+    """
+    d = len(mean)
+    order = d if structure.matrix else 1
+    return NormalInverseWishart(mean, 0.01, order + 2.0, structure.reduced(covariance) / k ** (2 / d))

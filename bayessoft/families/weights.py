@@ -1,0 +1,72 @@
+"""Priors on the mixture proportions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.special import gammaln
+from jaxtyping import Float
+
+from bayessoft.errors import OptionError
+from bayessoft.families.family import Sample, pytree
+
+__all__ = ["Dirichlet"]
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Dirichlet:
+    r"""A Dirichlet prior on the mixture proportions.
+
+    Parameters
+    ----------
+    concentration : float > 0 or array of shape (k,)
+        :math:`\alpha`; a number serves every cluster. 1 is uniform, larger values pull towards equal proportions,
+        values below 1 towards few clusters.
+
+    Notes
+    -----
+    The density is with respect to Lebesgue measure on the first k - 1 proportions.
+
+    Examples
+    --------
+    >>> Dirichlet(2.0).checked(3).concentration
+    array([2., 2., 2.])
+    """
+
+    concentration: Any = 1.0
+
+    def checked(self, k: int) -> Dirichlet:
+        """Give the same prior with one finite, positive concentration for each of k clusters.
+
+        Raises
+        ------
+        OptionError
+            A wrong number of concentrations, or one that is not above 0.
+        """
+        value = np.asarray(self.concentration, dtype=np.float64)
+        if value.shape not in ((), (k,)):
+            raise OptionError(f"the concentration has shape {value.shape}: pass one number, or {k}, one per cluster")
+        if not (np.isfinite(value).all() and (value > 0).all()):
+            raise OptionError(f"the concentration is {value}: pass finite numbers above 0")
+        return Dirichlet(np.broadcast_to(value, (k,)).copy())
+
+    def mode(self, weight: Float[Array, " k"]) -> Float[Array, " k"]:
+        """Give the most probable proportions after clusters received `weight` rows."""
+        counts = weight + (jnp.asarray(self.concentration) - 1)
+        return counts / counts.sum()
+
+    def log_density(self, weights: Float[Array, " k"]) -> Array:
+        """Log density of proportions."""
+        alpha = jnp.asarray(self.concentration)
+        powers = jnp.where(alpha == 1, 0.0, (alpha - 1) * jnp.log(weights))  # x^0 = 1 at x = 0 too
+        return jnp.sum(powers) + gammaln(alpha.sum()) - gammaln(alpha).sum()
+
+    def draw(self, sample: Sample, k: int) -> Float[Array, " k"]:
+        """Draw proportions through `sample`."""
+        return sample("weights", dist.Dirichlet(jnp.broadcast_to(jnp.asarray(self.concentration), (k,))))

@@ -1,0 +1,6 @@
+"""Engines, starting points, and the one loop. The registry holds names and import paths, so reading it is light."""
+
+__all__ = ["ENGINES"]
+
+ENGINES = {"em": "bayessoft.inference.em:EM"}
+"""The engines by the string that names them."""

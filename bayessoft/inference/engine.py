@@ -1,0 +1,129 @@
+"""The contract of an engine, and the problem that it is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from bayessoft.core.sweep import Tiles
+from bayessoft.data.rows import Rows
+from bayessoft.errors import OptionError
+from bayessoft.fit import Status
+from bayessoft.mixture import Mixture
+from bayessoft.numerics import Affine, standardising
+
+__all__ = ["Climber", "Given", "Problem", "whole"]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is given of a start, in original units; None is left to the engine.
+
+    Attributes
+    ----------
+    weights : array of shape (k,) or None
+    means : array of shape (k, d) or None
+    covariances : array or None
+        Shaped by the family's structure.
+    """
+
+    weights: Float[np.ndarray, " k"] | None = None
+    means: Float[np.ndarray, "k d"] | None = None
+    covariances: np.ndarray | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to find."""
+        return self.weights is not None and self.means is not None and self.covariances is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A mixture and the rows it is fitted to, ready for an engine.
+
+    Attributes
+    ----------
+    mixture, standard : Mixture
+        What is fitted, in original units and in those of the standardised rows; every setting is a number.
+    data : Rows
+        The rows in original units.
+    frame : Affine
+        The map from those to the standardised ones.
+    tiles : Tiles
+        The standardised rows on the device.
+    seed : int
+        Seed of all random numbers.
+    reg_covar : float
+        Added to the diagonal of covariances, in original squared units.
+    given : Given
+        What is given of the start.
+    """
+
+    mixture: Mixture
+    standard: Mixture
+    data: Rows
+    frame: Affine
+    tiles: Tiles
+    seed: int
+    reg_covar: float
+    given: Given
+
+    @classmethod
+    def pose(cls, mixture: Mixture, data: Rows, seed: int, reg_covar: float, given: Given) -> Problem:
+        """Resolve the mixture's automatic settings and standardise the rows, inside `numerics.scoped`."""
+        mixture = mixture.build(data)
+        frame = standardising(data.values, data.weights, mixture.family.group)
+        tiles = mixture.lay_out(data.values, data.weights, frame)
+        return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given)
+
+    @property
+    def standard_values(self) -> Float[np.ndarray, "n d"]:
+        """The standardised rows as a NumPy array."""
+        return np.asarray(self.tiles.x).reshape(-1, self.data.d)[: self.data.n]
+
+
+class Climber(ABC):
+    """An engine that climbs to a mode: options are its fields, its steps functions of a state.
+
+    `step` and `finished` see the options only through the state, so that fits with other options share a compilation.
+    Engines do not loop over their steps, `run` does. A state has a field `code`, 0 while running.
+    """
+
+    CODES: ClassVar[dict[int, Status]]
+    """What a code means."""
+
+    max_iter: int
+
+    @abstractmethod
+    def check(self, mixture: Mixture) -> None:
+        """Refuse a mixture that the engine cannot fit, before the rows are touched."""
+
+    @abstractmethod
+    def begin(self, problem: Problem) -> Any:
+        """Give the states before the first step, with a leading axis over starts."""
+
+    @abstractmethod
+    def posterior(self, state: Any) -> Any:
+        """Give the result that a state holds, as a field of `fit.Fit`."""
+
+    @staticmethod
+    @abstractmethod
+    def step(mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Array]:
+        """Give the next state and the objective of the present one."""
+
+    @staticmethod
+    @abstractmethod
+    def finished(state: Any) -> Array:
+        """Tell whether no further step is wanted."""
+
+
+def whole(name: str, value: object, least: int = 1) -> None:
+    """Refuse an option that is not a whole number, or too small."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise OptionError(f"{name} is {value!r}: pass a whole number >= {least}")

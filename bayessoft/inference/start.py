@@ -1,0 +1,120 @@
+"""Starting points: labels of the rows, and the parameters that fit them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from bayessoft.core.sweep import Tiles, over_tiles
+from bayessoft.data.rows import fresh
+from bayessoft.inference.engine import Problem
+from bayessoft.mixture import Mixture
+
+__all__ = ["METHODS", "begin", "labels"]
+
+METHODS = ("kmeans", "k-means++", "random", "random_from_data")
+"""The names of the ways to start, those of scikit-learn."""
+
+KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
+
+
+def labels(
+    x: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"], k: int, method: str, seed: int
+) -> Int[np.ndarray, " n"]:
+    """Give a label in 0..k-1 to every standardised row.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+        Standardised rows.
+    weights : array of shape (n,)
+        Their weights.
+    k : int
+        Number of clusters.
+    method : str
+        One of `METHODS`. The last one takes rows at random for centres, and every row joins the nearest.
+    seed : int
+        Seed of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    if method == "random":
+        return rng.permutation(np.arange(len(x)) % k)
+    from sklearn.metrics import pairwise_distances_argmin
+
+    candidates = np.flatnonzero(weights > 0)
+    if method == "random_from_data":
+        chosen = rng.choice(candidates, size=k, replace=len(candidates) < k)
+        return pairwise_distances_argmin(x, x[chosen])
+    if len(candidates) > KMEANS_ROWS:
+        candidates = np.sort(rng.choice(candidates, size=KMEANS_ROWS, replace=False))
+    some, share = (x, weights) if len(candidates) == len(x) else (x[candidates], weights[candidates])
+    with warnings.catch_warnings():  # fewer distinct rows than clusters: the fit's own status tells
+        warnings.simplefilter("ignore")
+        return pairwise_distances_argmin(x, _centres(some, share, k, method, seed))
+
+
+def _centres(x: np.ndarray, weights: np.ndarray, k: int, method: str, seed: int) -> np.ndarray:
+    """Centres by k-means, or by its seeding alone."""
+    from sklearn.cluster import KMeans, kmeans_plusplus
+
+    seed = seed % (1 << 32)
+    k = min(k, len(x))
+    if method == "kmeans":
+        return KMeans(k, n_init=1, random_state=seed).fit(x, sample_weight=weights).cluster_centers_
+    return kmeans_plusplus(np.ascontiguousarray(x), k, sample_weight=weights, random_state=seed)[0]
+
+
+def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Array, Any]:
+    """Give proportions and parameters in the standardised rows' units, with a leading axis over starts.
+
+    What the problem gives of the start replaces what was found; where it gives everything, there is one start.
+    """
+    given, family, frame, k = problem.given, problem.standard.family, problem.frame, problem.mixture.k
+    if given.complete:
+        parameters = family.given_parameters(given.means, given.covariances, frame)
+        return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], (given.weights, parameters))
+    seeds = np.random.SeedSequence(problem.seed).generate_state(n_init)
+    x, w = problem.standard_values, problem.data.weights
+    label = np.zeros((n_init, *problem.tiles.w.shape), np.int32)
+    for start, seed in zip(label.reshape(n_init, -1), seeds, strict=True):
+        start[: len(x)] = labels(x, w, k, method, int(seed))
+    weights, parameters = _from_labels(problem.standard, problem.tiles, jnp.asarray(fresh(label)), floor)
+    if given.weights is not None:
+        weights = jnp.broadcast_to(_cast(given.weights, problem), weights.shape)
+    replaced = family.given_parameters(given.means, given.covariances, frame)
+    return weights, jax.tree.map(
+        lambda found, new: found if new is None else jnp.broadcast_to(_cast(new, problem), found.shape),
+        parameters,
+        replaced,
+    )
+
+
+def _cast(array: np.ndarray, problem: Problem) -> Array:
+    return jnp.asarray(fresh(np.asarray(array)), problem.tiles.x.dtype)
+
+
+@jax.jit
+def _from_labels(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], floor: Array) -> tuple[Array, Any]:
+    """Give the proportions and parameters of rows whose labels are known: first the means, then all about them."""
+    family, k, d = mixture.family, mixture.k, rows.x.shape[-1]
+
+    def statistics(means: Array, label: Array) -> Any:
+        centre = family.centres(means)
+
+        def tile(x: Array, w: Array, z: Array) -> Any:
+            return family.tile_statistics(centre, x, jax.nn.one_hot(z, k, axis=0, dtype=x.dtype) * w, False)
+
+        return family.collect(centre, over_tiles(tile, rows, label), False)
+
+    def one(label: Array) -> tuple[Array, Any]:
+        rough = statistics(jnp.zeros((k, d), rows.x.dtype), label)
+        means = rough.first / jnp.maximum(rough.weight, jnp.finfo(rows.x.dtype).tiny)[:, None]
+        return mixture.mode(statistics(means, label), floor)
+
+    return lax.map(one, label)
