@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from bayessoft.core.sizes import SizeResult
 from bayessoft.core.sweep import rowwise
 from bayessoft.data.rows import fresh
 from bayessoft.mixture import Mixture
@@ -38,6 +39,10 @@ class Status(Enum):
     )
     NON_FINITE = "the objective is not finite: look for extreme rows, rescale the columns, or set prior='weak'"
     FELL = "the objective fell, which EM never does in exact arithmetic: pass float64, rescale, or set prior='weak'"
+    SIZES_NOT_MET = (
+        "the size constraint is not met: the bounds may be all but impossible for these clusters; widen them, or try "
+        "other starts (n_init)"
+    )
     ILL_CONDITIONED = (
         "the covariances are too ill-conditioned for this dtype: pass X.astype(numpy.float64), or drop columns that "
         "are nearly combinations of others"
@@ -69,10 +74,13 @@ class Point:
         Proportions.
     parameters
         Parameters of the components, for rows mapped by the fit's frame.
+    sizes : SizeResult or None
+        What a size constraint did.
     """
 
     weights: Float[np.ndarray, " k"]
     parameters: Any
+    sizes: SizeResult | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,20 +127,22 @@ class Fit:
         parameters = self.mixture.family.map_parameters(self.posterior.parameters, self.frame)
         return self.mixture.simulate(self.posterior.weights.astype(np.float64), parameters, n, rng)
 
-    def evaluate(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the log density (n,) and the memberships (n, k) of rows in original units.
+    def evaluate(self, values: np.ndarray, constrained: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Give the log density (n,) and the memberships (n, k) of rows in original units, in the rows' dtype.
 
-        The dtype is that of the rows; free of size constraints.
+        With `constrained`, the prices of a size constraint enter, and the first part is no density.
         """
         log_density = np.empty(len(values), values.dtype)
         memberships = np.empty((len(values), self.mixture.k), values.dtype)
         with scoped(values.dtype):
             parameters = jax.tree.map(lambda leaf: jnp.asarray(fresh(leaf), values.dtype), self.posterior.parameters)
             log_weights = jnp.log(jnp.asarray(fresh(self.posterior.weights), values.dtype))
+            sizes = self.posterior.sizes if constrained else None
+            prices = None if sizes is None else jnp.asarray(fresh(sizes.prices), values.dtype)
             for first in range(0, len(values), CHUNK):
                 part = values[first : first + CHUNK]
                 rows = self.mixture.lay_out(part, np.ones(len(part)), self.frame)
-                found, shares = _rowwise(self.mixture.family, parameters, log_weights, rows)
+                found, shares = _rowwise(self.mixture.family, parameters, log_weights, rows, prices)
                 stop = first + len(part)
                 log_density[first:stop] = np.asarray(found).ravel()[: len(part)] + self.frame.log_det
                 memberships[first:stop] = np.moveaxis(np.asarray(shares), 1, 2).reshape(-1, self.mixture.k)[: len(part)]

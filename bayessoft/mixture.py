@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from bayessoft.core.sizes import SizeConstraint
 from bayessoft.core.sweep import Tiles, tiles
 from bayessoft.data.rows import Rows
 from bayessoft.families.family import SweptFamily, pytree
@@ -19,7 +20,7 @@ from bayessoft.numerics import Affine, standardising
 __all__ = ["Mixture"]
 
 
-@pytree(static=("k",))
+@pytree(static=("k", "sizes"))
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """A mixture of k components, as a specification: it holds no data and no result.
@@ -32,6 +33,8 @@ class Mixture:
         The components, with their prior.
     weights : Dirichlet or None
         Prior on the proportions; None is no prior, for maximum likelihood.
+    sizes : Fixed, Between or None
+        Constraint on the expected sizes; None leaves them free.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class Mixture:
     k: int
     family: SweptFamily = Gaussian()
     weights: Dirichlet | None = Dirichlet()
+    sizes: SizeConstraint | None = None
 
     def build(self, rows: Rows) -> Mixture:
         """Replace every automatic setting by numbers taken from the rows, and check all of them.
@@ -58,8 +62,8 @@ class Mixture:
         return replace(self, family=family, weights=self.weights and self.weights.checked(self.k))
 
     def standardised(self, frame: Affine) -> Mixture:
-        """Give the same specification for mapped rows."""
-        return replace(self, family=self.family.standardised(frame))
+        """Give the same specification for mapped rows; a size constraint stays behind: engines turn it into bounds."""
+        return replace(self, family=self.family.standardised(frame), sizes=None)
 
     def lay_out(self, values: np.ndarray, weights: np.ndarray, frame: Affine) -> Tiles:
         """Map rows and lay them out on the device, inside `numerics.scoped`."""
@@ -67,7 +71,7 @@ class Mixture:
         tile_rows = self.family.tile_rows(self.k, d)
         return tiles(lambda out: frame.apply(values, out), n, d, weights, values.dtype, tile_rows)
 
-    def log_prior(self, weights: Float[Array, " k"], parameters: Any) -> Array:
+    def log_prior(self, weights: Any, parameters: Any) -> Array:
         """Log prior density of proportions and parameters; a part without a prior counts 0."""
         proportions = 0.0 if self.weights is None else self.weights.log_density(weights)
         return proportions + self.family.log_prior(parameters)
@@ -81,7 +85,8 @@ class Mixture:
 
     def n_parameters(self, d: int) -> int:
         """Number of free parameters for d columns."""
-        return self.family.n_parameters(self.k, d) + self.k - 1
+        proportions = 0 if self.sizes is not None and self.sizes.pinned else self.k - 1
+        return self.family.n_parameters(self.k, d) + proportions
 
     def simulate(
         self, weights: np.ndarray, parameters: Any, n: int, rng: np.random.Generator

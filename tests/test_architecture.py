@@ -19,7 +19,8 @@ PACKAGE = ROOT / "bayessoft"
 # (under the package's name) runs before its members, so it stands with the base file, below them; members of one
 # package share a floor, so they do not import each other. An exact name goes before a pattern.
 FLOORS = (
-    ("errors", "numerics"),
+    ("errors",),
+    ("numerics",),
     ("data", "data.tables"),
     ("data.rows",),
     ("data.*",),
@@ -28,7 +29,7 @@ FLOORS = (
     ("families.*",),
     ("core", "core.assign"),
     ("core.sweep",),
-    ("core.sizes",),
+    ("core.sizes", "core.dual"),
     ("mixture",),
     ("fit",),
     ("inference", "inference.engine"),

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from bayessoft.core.sizes import SizeConstraint
 from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.errors import OptionError
 from bayessoft.estimators.base import EM_OPTIONS, choose_engine, given_start, progress_printer, tell
@@ -68,6 +69,8 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         Prior on means and covariances; "weak" takes its scale from the rows. None is maximum likelihood.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
         Prior on the proportions; at least 1 for EM. None is maximum likelihood.
+    sizes : Fixed, Between or None
+        Constraint on the expected sizes of the clusters. Prediction is free of it; `responsibilities_` are not.
     inference : {"em"} or engine
         How to fit. An engine object carries its own options.
 
@@ -91,6 +94,13 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         The same at every step.
     prior_ : NormalInverseWishart or None
         The prior in numbers, in original units.
+    sizes_ : array of shape (k,)
+        Only under a size constraint: expected rows (or weight) of each cluster.
+    prices_ : array of shape (k,)
+        Only under a size constraint: its Lagrange multipliers in nats per row. Above 0 where a low bound is active,
+        below 0 where a high one is; one more row in a cluster changes the objective by minus its price.
+    duality_gap_ : float
+        Only under a size constraint: how far `responsibilities_` can be from the best ones, in nats.
     fit_ : Fit
         All of it in one object.
     n_features_in_ : int
@@ -124,6 +134,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         verbose_interval: int = 10,
         prior: Any = None,
         weight_concentration_prior: Any = None,
+        sizes: Any = None,
         inference: Any = "em",
     ) -> None:
         self.n_components = n_components
@@ -142,6 +153,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         self.verbose_interval = verbose_interval
         self.prior = prior
         self.weight_concentration_prior = weight_concentration_prior
+        self.sizes = sizes
         self.inference = inference
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -193,7 +205,9 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         concentration = self.weight_concentration_prior
         if concentration is not None and not isinstance(concentration, Dirichlet):
             concentration = Dirichlet(concentration)
-        return Mixture(int(self.n_components), Gaussian(self.covariance_type, self.prior), concentration)
+        if not (self.sizes is None or isinstance(self.sizes, SizeConstraint)):
+            raise OptionError(f"sizes is {self.sizes!r}: pass Fixed([...]), Between(low, high) or None")
+        return Mixture(int(self.n_components), Gaussian(self.covariance_type, self.prior), concentration, self.sizes)
 
     def _engine(self) -> Any:
         """Give the engine, refusing options that contradict it."""
@@ -228,7 +242,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
 
     def _again(self, fit: Fit) -> Given:
         """Start where the last fit ended."""
-        if fit.mixture.k != self.n_components or fit.mixture.family.covariance_type != self.covariance_type:
+        if self.covariances_.shape != STRUCTURES[self.covariance_type].shape(self.n_components, self.n_features_in_):
             raise OptionError("warm_start needs the n_components and covariance_type of the last fit")
         return Given(self.weights_, self.means_, self.covariances_)
 
@@ -257,7 +271,11 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         self.lower_bounds_ = fit.trace.tolist()
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
         self.prior_ = fit.mixture.family.prior
-        self.responsibilities_ = fit.evaluate(data.values)[1]
+        self.responsibilities_ = fit.evaluate(data.values, constrained=True)[1]
+        found_sizes = fit.posterior.sizes
+        if found_sizes is not None:
+            self.sizes_, self.prices_ = found_sizes.sizes, found_sizes.prices
+            self.duality_gap_ = found_sizes.duality_gap
 
     def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
         check_is_fitted(self)

@@ -380,7 +380,7 @@ class Spherical(Variances):
         return d * weight
 
     def reduced(self, covariance: np.ndarray) -> np.ndarray:
-        return np.mean(np.diag(covariance))
+        return np.asarray(np.mean(np.diag(covariance)))
 
     def map_covariance(self, covariance: np.ndarray, a: np.ndarray) -> np.ndarray:
         return covariance * a[0, 0] ** 2

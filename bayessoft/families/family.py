@@ -1,4 +1,4 @@
-"""The contracts of a component family, in three tiers, and the registry's entry.
+"""The contracts of a component family, in three tiers.
 
 (a) `Family.draw` and `Family.likelihood` state a model once: enough for samplers and gradient fits.
 (b) `SweptFamily` adds densities and sufficient statistics of a tile and the mode: EM, and the fast likelihood.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
@@ -19,7 +18,7 @@ from jaxtyping import Float
 
 from bayessoft.numerics import Affine
 
-__all__ = ["Entry", "Family", "Sample", "SweptFamily", "pytree"]
+__all__ = ["Family", "Sample", "SweptFamily", "pytree"]
 
 C = TypeVar("C", bound=type)
 Sample = Callable[[str, Any], Array]
@@ -34,22 +33,6 @@ def pytree(*, static: tuple[str, ...] = ()) -> Callable[[C], C]:
         return jax.tree_util.register_dataclass(cls, names, list(static))
 
     return register
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of the registry.
-
-    Attributes
-    ----------
-    path : str
-        ``module:name`` of the class.
-    tier : {"a", "b", "c"}
-        What it offers; engines that need more refuse it by name.
-    """
-
-    path: str
-    tier: str
 
 
 class Family(ABC):
@@ -70,6 +53,9 @@ class SweptFamily(Family):
     `parameters` are a pytree of arrays with k components, `statistics` a pytree that the family defines, with
     ``statistics.weight`` of shape (k,).
     """
+
+    prior: Any
+    """Prior on the parameters; None where there is none."""
 
     @abstractmethod
     def tile_rows(self, k: int, d: int) -> int:

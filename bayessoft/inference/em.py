@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
+from bayessoft.core.dual import Bounds, certificate, first_prices, solve
+from bayessoft.core.sizes import SizeResult, match
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
@@ -45,6 +47,10 @@ class EMState:
         Added to the covariances, in the standardised rows' units.
     monotone : bool
         Whether the objective must not fall.
+    bounds : Bounds or None
+        Of the sizes.
+    prices : array of shape (k,) or None
+        Of the last E-step under them.
     """
 
     weights: Float[Array, " k"]
@@ -54,6 +60,8 @@ class EMState:
     tol: Array
     floor: Array
     monotone: Array
+    bounds: Any = None
+    prices: Any = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class EM(Climber):
 
     Parameters
     ----------
-    max_iter : int >= 1
+    max_iter : int >= 0
         Most iterations from one start.
     tol : float >= 0
         Ends when the objective per unit weight changes by less, in nats.
@@ -88,7 +96,7 @@ class EM(Climber):
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        whole("max_iter", self.max_iter)
+        whole("max_iter", self.max_iter, least=0)
         whole("n_init", self.n_init)
         if not (isinstance(self.tol, Real) and self.tol >= 0):
             raise OptionError(f"tol is {self.tol!r}: pass a number >= 0, in nats per row")
@@ -103,9 +111,15 @@ class EM(Climber):
         COLLAPSED: Status.COLLAPSED,
     }
 
-    def posterior(self, state: EMState) -> Point:
-        """Give the result."""
-        return Point(np.asarray(state.weights), state.parameters)
+    def posterior(self, problem: Problem, state: EMState) -> Point:
+        """Give the result; under a size constraint, with the sizes and prices of a last E-step."""
+        sizes = None
+        if state.bounds is not None:
+            low, high = np.asarray(state.bounds.low, np.float64), np.asarray(state.bounds.high, np.float64)
+            found = _last_prices(problem.standard, problem.tiles, state)
+            expected, gap, prices, violation = (np.asarray(part, np.float64) for part in found)
+            sizes = SizeResult(expected, low, high, prices, max(float(gap), 0.0), float(violation))
+        return Point(np.asarray(state.weights), state.parameters, sizes)
 
     def check(self, mixture: Mixture) -> None:
         """Refuse a mixture that has no mode to climb to."""
@@ -126,6 +140,9 @@ class EM(Climber):
             array = jnp.asarray(value, kind)
             return jnp.broadcast_to(array, (starts, *array.shape))
 
+        bounds, prices = None, None
+        if problem.mixture.sizes is not None:
+            weights, bounds, prices = self._under_sizes(problem, weights, parameters)
         return EMState(
             weights,
             parameters,
@@ -134,15 +151,37 @@ class EM(Climber):
             repeated(self.tol, dtype),
             repeated(floor, dtype),
             repeated(not penalised or problem.reg_covar == 0, bool),
+            bounds,
+            prices,
         )
+
+    def _under_sizes(self, problem: Problem, weights: Array, parameters: Any) -> tuple[Array, Bounds, Array]:
+        """Give each start its bounds, matched to its clusters where their order is free, and prices to begin with."""
+        constraint, total, dtype = problem.mixture.sizes, problem.data.total_weight, problem.tiles.x.dtype
+        low, high = constraint.bounds(problem.mixture.k, total)
+        pairs = [(low, high)] * len(weights)
+        if constraint.order == "any":
+            natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters))
+            pairs = [match(low, high, sizes.astype(np.float64)) for sizes in natural]
+        lows, highs = (jnp.asarray(np.array(side), dtype) for side in zip(*pairs, strict=True))
+        bounds = Bounds(lows, highs, jnp.full(len(weights), constraint.pinned))
+        if constraint.pinned:
+            weights = lows / total
+        return weights, bounds, _begin_prices(problem.standard, problem.tiles, weights, parameters, bounds)
 
     @staticmethod
     def step(mixture: Mixture, rows: Tiles, state: EMState) -> tuple[EMState, Array]:
         """One E-step and one M-step."""
-        value, statistics = sweep(mixture.family, state.parameters, jnp.log(state.weights), rows)
-        total = rows.w.sum()
-        objective = (value + mixture.log_prior(state.weights, state.parameters)) / total
+        log_weights, total, prices = jnp.log(state.weights), rows.w.sum(), state.prices
+        gain = 0.0
+        if state.bounds is not None:
+            prices = solve(mixture.family, state.parameters, log_weights, rows, state.bounds, prices)[0]
+            gain = -state.bounds.linear(prices)
+        value, statistics = sweep(mixture.family, state.parameters, log_weights, rows, prices)
+        objective = (value + gain + mixture.log_prior(state.weights, state.parameters)) / total
         weights, parameters = mixture.mode(statistics, state.floor)
+        if state.bounds is not None:
+            weights = jnp.where(state.bounds.pinned, state.bounds.low / total, weights)
         change = objective - state.objective
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
         fell = state.monotone & (change < -slack)
@@ -150,7 +189,7 @@ class EM(Climber):
         code = jnp.where(fell, FELL, code)
         code = jnp.where(jnp.isfinite(objective), code, NON_FINITE)
         code = jnp.where(_all_finite(parameters), code, COLLAPSED)
-        after = EMState(weights, parameters, objective, code, state.tol, state.floor, state.monotone)
+        after = replace(state, weights=weights, parameters=parameters, objective=objective, code=code, prices=prices)
         return after, objective
 
     @staticmethod
@@ -161,3 +200,32 @@ class EM(Climber):
 
 def _all_finite(tree: Any) -> Array:
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
+
+
+@jax.jit
+def _natural_sizes(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Array:
+    """Give the sizes of each start's clusters while nothing constrains them."""
+
+    def one(start: tuple[Array, Any]) -> Array:
+        return sweep(mixture.family, start[1], jnp.log(start[0]), rows)[1].weight
+
+    return lax.map(one, (weights, parameters))
+
+
+@jax.jit
+def _begin_prices(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, bounds: Bounds) -> Array:
+    """Give each start prices near those that meet its bounds."""
+
+    def one(start: tuple[Array, Any, Bounds]) -> Array:
+        weights, parameters, bounds = start
+        return first_prices(mixture.family, parameters, jnp.log(weights), rows, bounds)
+
+    return lax.map(one, (weights, parameters, bounds))
+
+
+@jax.jit
+def _last_prices(mixture: Mixture, rows: Tiles, state: EMState) -> tuple[Array, Array, Array, Array]:
+    """Give sizes, duality gap, prices and violation at the last parameters."""
+    model = (mixture.family, state.parameters, jnp.log(state.weights), rows, state.bounds)
+    prices, violation, _ = solve(*model, state.prices)
+    return *certificate(*model, prices), violation

@@ -78,6 +78,8 @@ class Problem:
     def pose(cls, mixture: Mixture, data: Rows, seed: int, reg_covar: float, given: Given) -> Problem:
         """Resolve the mixture's automatic settings and standardise the rows, inside `numerics.scoped`."""
         mixture = mixture.build(data)
+        if mixture.sizes is not None and mixture.sizes.order == "given" and given.means is None:
+            raise OptionError("order='given' needs clusters in a known order: pass means_init, or order='any'")
         frame = standardising(data.values, data.weights, mixture.family.group)
         tiles = mixture.lay_out(data.values, data.weights, frame)
         return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given)
@@ -109,8 +111,8 @@ class Climber(ABC):
         """Give the states before the first step, with a leading axis over starts."""
 
     @abstractmethod
-    def posterior(self, state: Any) -> Any:
-        """Give the result that a state holds, as a field of `fit.Fit`."""
+    def posterior(self, problem: Problem, state: Any) -> Any:
+        """Give the result that the last state holds, as `fit.Fit` has it."""
 
     @staticmethod
     @abstractmethod

@@ -24,6 +24,8 @@ __all__ = ["run"]
 BLOCK = 64  # steps whose records one compiled block holds
 PATIENCE = 0.5  # seconds between two looks at progress and interrupts, about
 
+SIZES_MET = 1e-4  # violation of a size constraint, as a share of the total weight, that the status tells of
+
 Progress = Callable[[int, float], None]
 """``progress(step, objective)``, called now and then."""
 
@@ -89,7 +91,7 @@ def run(engine: Climber, problem: Problem, progress: Progress | None = None) -> 
         Every start failed; carries the status.
     """
     climb = _climb(engine, problem.standard, problem.tiles, engine.begin(problem), progress)
-    posterior = engine.posterior(climb.state)
+    posterior = engine.posterior(problem, climb.state)
     return Fit(
         mixture=problem.mixture,
         frame=problem.frame,
@@ -99,7 +101,7 @@ def run(engine: Climber, problem: Problem, progress: Progress | None = None) -> 
         n=problem.data.n,
         total_weight=problem.data.total_weight,
         dtype=str(problem.data.values.dtype),
-        device=problem.tiles.x.device.device_kind,
+        device=next(iter(problem.tiles.x.devices())).device_kind,
     )
 
 
@@ -114,6 +116,8 @@ def _units(problem: Problem, posterior: Point) -> float:
 
 def _status(status: Status, problem: Problem, posterior: Point) -> Status:
     """Look at what a converged state cannot know: the original units."""
+    if posterior.sizes is not None and posterior.sizes.violation > SIZES_MET * problem.data.total_weight:
+        return Status.SIZES_NOT_MET
     family = problem.mixture.family
     doubt = family.doubt(posterior.parameters, problem.frame, problem.data.values.dtype, problem.reg_covar)
     if doubt == "ill-conditioned":
@@ -142,7 +146,7 @@ def _climb(engine: Climber, mixture: Mixture, rows: Tiles, states: Any, progress
             break
         slow = time.perf_counter() - began > PATIENCE
         limit = max(1, limit // 2) if slow else min(BLOCK, 2 * limit)
-    return _best(engine, states, [np.concatenate(trace) for trace in traces])
+    return _best(engine, states, [np.concatenate([np.zeros(0), *trace]) for trace in traces])
 
 
 def _best(engine: Climber, states: Any, objectives: list[np.ndarray]) -> Climb:
@@ -154,6 +158,6 @@ def _best(engine: Climber, states: Any, objectives: list[np.ndarray]) -> Climb:
         status, path = ends[0], objectives[0]
         fall = f" by {path[-2] - path[-1]:.3g} nats per row" if status is Status.FELL else ""
         raise FitError(f"the fit failed at step {len(path)}{fall}", status=status, advice=status.text)
-    best = max(good, key=lambda i: objectives[i][-1])
+    best = max(good, key=lambda i: objectives[i][-1] if len(objectives[i]) else -np.inf)
     state = jax.tree.map(lambda leaf: np.array(leaf[best]), states)
     return Climb(state, int(codes[best]), objectives[best])
