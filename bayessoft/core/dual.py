@@ -28,7 +28,7 @@ from bayessoft.core.sweep import Tiles, either_form, over_tiles
 from bayessoft.families.family import SweptFamily, pytree
 from bayessoft.numerics import HIGHEST
 
-__all__ = ["Bounds", "certificate", "first_prices", "solve", "tolerance"]
+__all__ = ["Bounds", "Dual", "centred", "certificate", "first_prices", "solve", "tolerance"]
 
 PASSES = 60  # most passes of one solve
 SAMPLE = 8192  # rows that the first prices are found on
@@ -126,30 +126,35 @@ def _step(bounds: Bounds, prices: Array, sizes: Array, hessian: Array) -> Array:
 
 @pytree()
 @dataclass(frozen=True, eq=False)
-class _Search:
-    """State of the safeguarded Newton iteration."""
+class Dual:
+    """The dual at some prices.
+
+    Attributes
+    ----------
+    prices, sizes : array of shape (k,)
+        The prices, and the expected sizes under them.
+    value : scalar
+        The dual function.
+    hessian : array of shape (k, k)
+    """
 
     prices: Array
     value: Array
     sizes: Array
     hessian: Array
-    damping: Array
-    passes: Array
 
 
 def solve(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Dual, Array]:
     """Find the prices that meet the bounds, starting from given ones.
 
     A Newton iteration with Levenberg's damping in the metric of the sizes: where memberships are all but hard the
-    Hessian vanishes, and the damped step is one of iterative proportional fitting.
+    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds.
 
     Returns
     -------
-    prices : array of shape (k,)
-    violation : scalar
-        The largest residual, in units of weight.
+    dual : Dual
     passes : int
         Passes over the rows.
     """
@@ -158,29 +163,31 @@ def solve(
     eps = jnp.finfo(rows.x.dtype).eps
     least = 1e4 * eps  # a constant added to all prices changes nothing: damping keeps the system regular
 
-    def evaluate(prices: Array) -> tuple[Array, Array, Array]:
+    def residual(dual: Dual) -> Array:
+        return jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
+
+    def body(carry: tuple[Dual, Array, Array]) -> tuple[Dual, Array, Array]:
+        old, damping, passes = carry
+        metric = jnp.diag(old.sizes + total / len(old.sizes))
+        first = passes == 0
+        prices = jnp.where(first, old.prices, _step(bounds, old.prices, old.sizes, old.hessian + damping * metric))
         value, sizes, hessian = _dual_pass(family, parameters, log_weights, rows, prices)
-        return value - bounds.linear(prices), sizes, hessian
+        new = Dual(prices, value - bounds.linear(prices), sizes, hessian)
+        rounding = 8 * eps * jnp.abs(old.value)
+        level = new.value <= old.value + rounding  # no lower by rounding: let the residual decide
+        accepted = first | (new.value < old.value - rounding) | (level & (residual(new) < residual(old)))
+        shrunk = jnp.where(first, damping, jnp.maximum(damping * 0.05, least))
+        damping = jnp.where(accepted, shrunk, jnp.maximum(damping, 1e-4) * 8)
+        return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old), damping, passes + 1
 
-    def body(s: _Search) -> _Search:
-        metric = s.sizes + total / len(s.sizes)
-        prices = _step(bounds, s.prices, s.sizes, s.hessian + s.damping * jnp.diag(metric))
-        value, sizes, hessian = evaluate(prices)
-        lower = value < s.value - 8 * eps * jnp.abs(s.value)
-        level = value <= s.value + 8 * eps * jnp.abs(s.value)  # no lower by rounding: let the residual decide
-        residual = jnp.abs(bounds.residual(prices, sizes)).max()
-        accepted = lower | (level & (residual < jnp.abs(bounds.residual(s.prices, s.sizes)).max()))
-        damping = jnp.where(accepted, jnp.maximum(s.damping * 0.05, least), jnp.maximum(s.damping, 1e-4) * 8)
-        new = _Search(prices, value, sizes, hessian, damping, s.passes + 1)
-        old = _Search(s.prices, s.value, s.sizes, s.hessian, damping, s.passes + 1)
-        return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+    def going(carry: tuple[Dual, Array, Array]) -> Array:
+        dual, damping, passes = carry
+        return (passes == 0) | ((residual(dual) > met) & (passes < PASSES) & (damping < 1e8))
 
-    def going(s: _Search) -> Array:
-        return (jnp.abs(bounds.residual(s.prices, s.sizes)).max() > met) & (s.passes < PASSES) & (s.damping < 1e8)
-
-    first = _Search(prices, *evaluate(prices), jnp.asarray(1e-6, prices.dtype), jnp.asarray(1))
-    last = lax.while_loop(going, body, first)
-    return last.prices, jnp.abs(bounds.residual(last.prices, last.sizes)).max(), last.passes
+    zero = jnp.zeros_like(prices)
+    start = Dual(prices, jnp.zeros((), prices.dtype), zero + total / len(zero), jnp.diag(zero))
+    dual, _, passes = lax.while_loop(going, body, (start, jnp.asarray(1e-6, prices.dtype), jnp.asarray(0)))
+    return dual, passes
 
 
 def first_prices(
@@ -223,25 +230,14 @@ def first_prices(
 
 
 def certificate(
-    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> tuple[Array, Array, Array]:
-    """Give the sizes under some prices, the duality gap at a feasible point, and prices in their convention.
+    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, dual: Dual
+) -> Array:
+    """Give the duality gap at a feasible point: dual value minus primal value, in nats, >= 0 up to rounding.
 
     The feasible memberships mix those under the prices with one distribution over clusters for all rows, as little as
-    brings every size inside its bounds. Where every cluster is at a bound, a constant may be added to all prices: the
-    sum of size times price is brought as near to 0 as the prices' signs allow.
-
-    Returns
-    -------
-    sizes : array of shape (k,)
-    gap : scalar
-        Dual value minus primal value at the feasible memberships, in nats, >= 0 up to rounding.
-    prices : array of shape (k,)
+    brings every size inside its bounds.
     """
-    value, sizes, _ = _dual_pass(family, parameters, log_weights, rows, prices)
-    prices = _centred(bounds, prices, sizes)
-    value, sizes, _ = _dual_pass(family, parameters, log_weights, rows, prices)
-    tiny = jnp.finfo(sizes.dtype).tiny
+    sizes, tiny = dual.sizes, jnp.finfo(dual.sizes.dtype).tiny
     feasible = bounds.nearest(sizes)
     share = jnp.max(jnp.maximum(sizes - feasible, 0) / jnp.maximum(sizes, tiny))
     common = jnp.maximum(feasible - (1 - share) * sizes, 0)
@@ -250,18 +246,22 @@ def certificate(
     def pass_(fast: bool) -> Array:
         def tile(x: Array, w: Array) -> Array:
             scores = family.tile_log_density(parameters, x, fast)
-            q = (1 - share) * assign(scores, log_weights, prices)[1] + share * common[:, None]
+            q = (1 - share) * assign(scores, log_weights, dual.prices)[1] + share * common[:, None]
             expected = jnp.where(q > 0, q * (scores + log_weights[:, None]), 0.0)
             return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
 
         return over_tiles(tile, rows)
 
-    primal = either_form(family, parameters, rows, pass_)
-    return sizes, value - bounds.linear(prices) - primal, prices
+    return dual.value - either_form(family, parameters, rows, pass_)
 
 
-def _centred(bounds: Bounds, prices: Array, sizes: Array) -> Array:
-    """Fix the constant that prices share where every cluster is at a bound."""
+def centred(bounds: Bounds, dual: Dual) -> Array:
+    """Give the prices in their convention.
+
+    Where every cluster is at a bound, a constant may be added to all prices: the sum of size times price is brought as
+    near to 0 as the prices' signs allow.
+    """
+    prices, sizes = dual.prices, dual.sizes
     exact = bounds.low == bounds.high
     everyone = (exact | (prices != 0)).all()
     shift = -jnp.sum(sizes * prices) / sizes.sum()

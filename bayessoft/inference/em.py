@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from bayessoft.core.dual import Bounds, certificate, first_prices, solve
+from bayessoft.core.dual import Bounds, centred, certificate, first_prices, solve
 from bayessoft.core.sizes import SizeResult, match
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
@@ -175,7 +175,7 @@ class EM(Climber):
         log_weights, total, prices = jnp.log(state.weights), rows.w.sum(), state.prices
         gain = 0.0
         if state.bounds is not None:
-            prices = solve(mixture.family, state.parameters, log_weights, rows, state.bounds, prices)[0]
+            prices = solve(mixture.family, state.parameters, log_weights, rows, state.bounds, prices)[0].prices
             gain = -state.bounds.linear(prices)
         value, statistics = sweep(mixture.family, state.parameters, log_weights, rows, prices)
         objective = (value + gain + mixture.log_prior(state.weights, state.parameters)) / total
@@ -185,10 +185,11 @@ class EM(Climber):
         change = objective - state.objective
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
         fell = state.monotone & (change < -slack)
-        code = jnp.where(jnp.abs(change) < state.tol, CONVERGED, RUNNING)
-        code = jnp.where(fell, FELL, code)
-        code = jnp.where(jnp.isfinite(objective), code, NON_FINITE)
-        code = jnp.where(_all_finite(parameters), code, COLLAPSED)
+        settled = jnp.abs(change) < state.tol
+        ends = ((settled, CONVERGED), (fell, FELL), (~jnp.isfinite(objective), NON_FINITE))
+        code = jnp.full_like(state.code, RUNNING)
+        for happened, end in (*ends, (~_all_finite(parameters), COLLAPSED)):
+            code = jnp.where(happened, jnp.full_like(code, end), code)
         after = replace(state, weights=weights, parameters=parameters, objective=objective, code=code, prices=prices)
         return after, objective
 
@@ -227,5 +228,6 @@ def _begin_prices(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any
 def _last_prices(mixture: Mixture, rows: Tiles, state: EMState) -> tuple[Array, Array, Array, Array]:
     """Give sizes, duality gap, prices and violation at the last parameters."""
     model = (mixture.family, state.parameters, jnp.log(state.weights), rows, state.bounds)
-    prices, violation, _ = solve(*model, state.prices)
-    return *certificate(*model, prices), violation
+    dual, _ = solve(*model, state.prices)
+    violation = jnp.abs(state.bounds.residual(dual.prices, dual.sizes)).max()
+    return dual.sizes, certificate(*model, dual), centred(state.bounds, dual), violation
