@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro
 from jax import Array
 from jaxtyping import Float
 
+from bayessoft.core.distributions import RowDistribution, TableDistribution
 from bayessoft.core.sizes import SizeConstraint
 from bayessoft.core.sweep import Tiles, tiles
-from bayessoft.data.rows import Rows
-from bayessoft.families.family import SweptFamily, pytree
+from bayessoft.data.rows import Rows, fresh, rows
+from bayessoft.errors import OptionError
+from bayessoft.families.family import Sample, SweptFamily, pytree
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
 from bayessoft.numerics import Affine, standardising
@@ -61,6 +66,11 @@ class Mixture:
         family = self.family.resolved(self.k, (frame.shift, matrix @ matrix.T))
         return replace(self, family=family, weights=self.weights and self.weights.checked(self.k))
 
+    def proper(self) -> Mixture:
+        """Give the same specification with a weak prior and Dirichlet(1) where it has none: a posterior needs them."""
+        family = self.family if self.family.prior is not None else self.family.with_prior("weak")
+        return replace(self, family=family, weights=self.weights or Dirichlet())
+
     def standardised(self, frame: Affine) -> Mixture:
         """Give the same specification for mapped rows; a size constraint stays behind: engines turn it into bounds."""
         return replace(self, family=self.family.standardised(frame), sizes=None)
@@ -94,3 +104,84 @@ class Mixture:
         """Draw n rows and the labels of their components, ordered by label."""
         labels = np.repeat(np.arange(self.k), rng.multinomial(n, weights / weights.sum()))
         return self.family.simulate(parameters, labels, rng), labels
+
+    def draw(self, sample: Sample) -> tuple[Float[Array, " k"], Any]:
+        """Draw proportions and parameters from the prior through `sample`, for example ``numpyro.sample``."""
+        if self.weights is None:
+            raise OptionError("the proportions have no prior to draw from: pass weights=Dirichlet()")
+        return self.weights.draw(sample, self.k), self.family.draw(sample, self.k)
+
+    def sites(self, weights: Float[Array, " k"], parameters: Any) -> dict[str, Array]:
+        """Give what the sites of `draw` have to be for it to give these proportions and parameters."""
+        return {"weights": weights, **self.family.sites(parameters)}
+
+    def row_distribution(self, weights: Float[Array, " k"], parameters: Any) -> RowDistribution:
+        """Give the NumPyro distribution of a row, for a plate over rows."""
+        return RowDistribution(self.family, weights, parameters)
+
+    def table_distribution(
+        self, weights: Float[Array, " k"], parameters: Any, n: int, row_weights: Float[Array, " n"] | None = None
+    ) -> TableDistribution:
+        """Give the NumPyro distribution of a table of n rows, whose log density is one pass over them."""
+        return TableDistribution(self.family, weights, parameters, n, row_weights)
+
+    def numpyro_model(self, X: Any = None, n: int | None = None) -> Array:
+        """Be a NumPyro model of a table, in JAX's own dtype: for ``MCMC``, ``Predictive`` and handlers.
+
+        Sites are ``weights``, ``means``, ``precisions_cholesky`` (full and tied covariances, see
+        `NormalInverseWishart.draw`) or ``precisions`` (variances), and ``x``, the table as one site.
+
+        Parameters
+        ----------
+        X : array of shape (n, d), optional
+            The rows; without them the model draws n rows (the prior predictive).
+        n : int, optional
+            Number of rows to draw.
+
+        Returns
+        -------
+        array of shape (n, d)
+            The rows.
+
+        Raises
+        ------
+        OptionError
+            Neither `X` nor `n`; or no `X` while the prior is not in numbers.
+
+        Notes
+        -----
+        A prior that is None counts as "weak", taken from X, and as Dirichlet(1).
+
+        Examples
+        --------
+        >>> import jax, numpy as np
+        >>> from numpyro.infer import Predictive
+        >>> from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
+        >>> prior = NormalInverseWishart(np.zeros(2), 0.1, 4.0, np.eye(2))
+        >>> mixture = Mixture(3, Gaussian(prior=prior))
+        >>> Predictive(mixture.numpyro_model, num_samples=5)(jax.random.key(0), n=10)["x"].shape
+        (5, 10, 2)
+        """
+        weights, parameters = jax.tree.map(_handed, self._in_numbers(X)).draw(numpyro.sample)
+        if X is None:
+            if n is None:
+                raise OptionError("nothing says how many rows there are: pass the rows X, or their number n")
+            return numpyro.sample("x", self.table_distribution(weights, parameters, n))
+        x = jnp.asarray(_handed(X), weights.dtype)
+        return numpyro.sample("x", self.table_distribution(weights, parameters, len(x)), obs=x)
+
+    def _in_numbers(self, X: Any) -> Mixture:
+        """Resolve what the prior takes from the rows."""
+        mixture = self.proper()
+        if not isinstance(getattr(mixture.family, "prior", None), str):
+            return mixture
+        if X is None or isinstance(X, jax.core.Tracer):
+            raise OptionError(
+                "the prior takes its scale from the rows, which are not there to look at: pass a NormalInverseWishart"
+            )
+        return mixture.build(rows(np.asarray(X)))
+
+
+def _handed(leaf: Any) -> Any:
+    """Hand an array to JAX as an object of its own, see `data.rows.fresh`."""
+    return jnp.asarray(fresh(leaf)) if isinstance(leaf, np.ndarray) else leaf

@@ -11,17 +11,21 @@ from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.errors import OptionError
 from bayessoft.families.covariance import STRUCTURES
-from bayessoft.fit import Status
+from bayessoft.fit import Fit, Status
 from bayessoft.inference.em import EM
 from bayessoft.inference.engine import Given
+from bayessoft.inference.nuts import NUTS
 
-__all__ = ["choose_engine", "given_start", "progress_printer", "tell"]
+__all__ = ["choose_engine", "forget", "given_start", "progress_printer", "tell"]
 
 EM_OPTIONS = ("max_iter", "tol", "n_init", "init_params")
 """Arguments of an estimator that configure the engine ``"em"``."""
 
+OPTIONS = (*EM_OPTIONS, "reg_covar")
+"""Arguments that not every engine uses."""
 
-def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+
+def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> EM | NUTS:
     """Give the engine that `inference` names or is.
 
     Parameters
@@ -29,19 +33,25 @@ def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[
     inference : str or engine
         A string takes its options from the estimator's arguments, an engine object carries its own.
     options, defaults : mapping
-        The estimator's arguments of `EM_OPTIONS`, and their defaults.
+        The estimator's arguments of `OPTIONS`, and their defaults.
 
     Raises
     ------
     OptionError
         An unknown engine, or an argument that the engine does not take from the estimator and is not at its default.
     """
+    set_ = [name for name in OPTIONS if options[name] != defaults[name]]
+    if isinstance(inference, NUTS) or (isinstance(inference, str) and inference == "nuts"):
+        if set_:
+            raise OptionError(
+                f"{', '.join(set_)} set, which nuts does not use: leave them out, and set its own options in NUTS(...)"
+            )
+        return inference if isinstance(inference, NUTS) else NUTS()
     if isinstance(inference, str) and inference == "em":
         return EM(options["max_iter"], options["tol"], options["n_init"], options["init_params"])
     if not isinstance(inference, EM):
-        raise OptionError(f"inference is {inference!r}: pass 'em', or an EM object")
-    set_ = [name for name in EM_OPTIONS if options[name] != defaults[name]]
-    if set_:
+        raise OptionError(f"inference is {inference!r}: pass 'em', 'nuts', or an EM or NUTS object")
+    if set_ := [name for name in set_ if name in EM_OPTIONS]:
         raise OptionError(
             f"{', '.join(set_)} set beside an engine object, which carries its own options: set them in "
             f"inference={type(inference).__name__}(...)"
@@ -84,12 +94,22 @@ def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return array
 
 
-def tell(status: Status, name: str, max_iter: int | None = None) -> None:
-    """Warn of a status that the user should know about."""
+def forget(estimator: Any) -> None:
+    """Drop what an earlier fit left, so that a fit that fails leaves nothing."""
+    kept = ("n_features_in_", "feature_names_in_")
+    for name in [name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")]:
+        if name not in kept:
+            delattr(estimator, name)
+
+
+def tell(fit: Fit, name: str, max_iter: int | None = None) -> None:
+    """Warn of a status that the user should know about, and of what the draws said."""
+    status, checks = fit.status, getattr(fit.posterior, "checks", None)
     if status is Status.NOT_CONVERGED and max_iter == 0:
         return  # no iteration was asked for
     if not status.converged:
-        warnings.warn(f"{name} {status.text}", ConvergenceWarning, stacklevel=4)
+        remark = f" ({checks.text})" if checks is not None else ""
+        warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=4)
     elif status is Status.REG_COVAR_DOMINATES:
         warnings.warn(f"{name} {status.text}", UserWarning, stacklevel=4)
 

@@ -14,15 +14,17 @@ from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from bayessoft.arviz_io import to_arviz
 from bayessoft.core.sizes import SizeConstraint
 from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.errors import OptionError
-from bayessoft.estimators.base import EM_OPTIONS, choose_engine, given_start, progress_printer, tell
+from bayessoft.estimators import posterior
+from bayessoft.estimators.base import OPTIONS, choose_engine, forget, given_start, progress_printer, tell
 from bayessoft.families.covariance import STRUCTURES
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
-from bayessoft.fit import Fit
-from bayessoft.inference.engine import Given, Problem
+from bayessoft.fit import Fit, Point
+from bayessoft.inference.engine import Given, Problem, Sampler
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
@@ -66,32 +68,35 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
     verbose_interval : int, default 10
         Least number of iterations between two lines of progress.
     prior : NormalInverseWishart, "weak" or None
-        Prior on means and covariances; "weak" takes its scale from the rows. None is maximum likelihood.
+        Prior on means and covariances; "weak" takes its scale from the rows. None is maximum likelihood for EM, "weak"
+        for samplers.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
-        Prior on the proportions; at least 1 for EM. None is maximum likelihood.
+        Prior on the proportions; at least 1 for EM. None is maximum likelihood for EM, 1 for samplers.
     sizes : Fixed, Between or None
         Constraint on the expected sizes of the clusters. Prediction is free of it; `responsibilities_` are not.
-    inference : {"em"} or engine
-        How to fit. An engine object carries its own options.
+    inference : {"em", "nuts"} or engine
+        How to fit: "em" finds the best fit, "nuts" draws from the posterior. An engine object carries its own options.
 
     Attributes
     ----------
     weights_ : array of shape (k,)
-        Proportions.
+        Proportions; like means and covariances, the posterior means over aligned draws under "nuts".
     means_ : array of shape (k, d)
     covariances_, precisions_, precisions_cholesky_ : arrays
-        (k, d, d) for full, (d, d) for tied, (k, d) for diag, (k,) for spherical.
+        (k, d, d) for full, (d, d) for tied, (k, d) for diag, (k,) for spherical. Precisions invert the covariances.
     responsibilities_ : array of shape (n, k)
-        Memberships of the rows that were fitted.
+        Memberships of the rows that were fitted, averaged over draws.
     status_ : Status
         How the fit ended; its text says what to do next.
     converged_ : bool
         Whether the status says so.
     n_iter_ : int
+        Steps of EM, or draws that each chain kept.
     lower_bound_ : float
-        The objective per unit weight at the last step, in nats: log-likelihood, plus log prior where there is one.
+        Log-likelihood, plus log prior where there is one, per unit weight in nats: at the last step of EM, or the mean
+        over draws.
     lower_bounds_ : list of float
-        The same at every step.
+        The same at every step (draw, the mean over chains).
     prior_ : NormalInverseWishart or None
         The prior in numbers, in original units.
     sizes_ : array of shape (k,)
@@ -182,16 +187,19 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         engine = self._engine()
         mixture = self._mixture()
         engine.check(mixture)
+        if isinstance(engine, Sampler):
+            mixture = mixture.proper()
         data = self._rows(X, sample_weight)
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         previous = getattr(self, "fit_", None) if self.warm_start else None
         given = self._given(data.d) if previous is None else self._again(previous)
-        self._forget()
+        forget(self)
         with scoped(data.values.dtype):
             problem = Problem.pose(mixture, data, seed, self.reg_covar, given)
             fit = run(engine, problem, progress_printer(self.verbose, self.verbose_interval))
+            fit = posterior.examined(fit, problem.tiles)
         self._remember(fit, data)
-        tell(fit.status, type(self).__name__, self.max_iter)
+        tell(fit, type(self).__name__, self.max_iter)
         return self
 
     def _mixture(self) -> Mixture:
@@ -214,7 +222,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         defaults = {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
         if self.prior is not None and self.reg_covar not in (0, defaults["reg_covar"]):
             raise OptionError("reg_covar is not used under a prior, which regularises by itself: leave out one of them")
-        return choose_engine(self.inference, {name: getattr(self, name) for name in EM_OPTIONS}, defaults)
+        return choose_engine(self.inference, {name: getattr(self, name) for name in OPTIONS}, defaults)
 
     def _rows(self, X: Any, sample_weight: Any) -> Rows:
         """Check the rows to be fitted."""
@@ -246,41 +254,34 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
             raise OptionError("warm_start needs the n_components and covariance_type of the last fit")
         return Given(self.weights_, self.means_, self.covariances_)
 
-    def _forget(self) -> None:
-        """Drop what an earlier fit left: a fit that fails leaves nothing."""
-        kept = ("n_features_in_", "feature_names_in_")
-        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
-            if name not in kept:
-                delattr(self, name)
-
     def _remember(self, fit: Fit, data: Rows) -> None:
         """Set what was learned; the only place that does."""
-        dtype = data.values.dtype
-        found = fit.mixture.family.map_parameters(fit.posterior.parameters, fit.frame)
-        structure = STRUCTURES[self.covariance_type]
-        precisions = found.factors @ np.swapaxes(found.factors, -1, -2) if structure.matrix else found.factors**2
+        dtype, structure = data.values.dtype, STRUCTURES[self.covariance_type]
+        weights, means, covariances, factors = posterior.centre(fit, structure)
+        precisions = factors @ np.swapaxes(factors, -1, -2) if structure.matrix else factors**2
         self.fit_ = fit
-        self.weights_ = fit.posterior.weights.astype(dtype)
-        self.means_ = found.means.astype(dtype)
-        self.covariances_ = structure.dense(found.factors).astype(dtype)
+        self.weights_ = weights.astype(dtype)
+        self.means_ = means.astype(dtype)
+        self.covariances_ = covariances.astype(dtype)
         self.precisions_ = precisions.astype(dtype)
-        self.precisions_cholesky_ = found.factors.astype(dtype)
+        self.precisions_cholesky_ = factors.astype(dtype)
         self.status_ = fit.status
         self.converged_ = fit.status.converged
         self.n_iter_ = len(fit.trace)
         self.lower_bounds_ = fit.trace.tolist()
-        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
+        self.lower_bound_ = posterior.bound(fit)
         self.prior_ = fit.mixture.family.prior
         self.responsibilities_ = fit.evaluate(data.values, constrained=True)[1]
-        found_sizes = fit.posterior.sizes
-        if found_sizes is not None:
-            self.sizes_, self.prices_ = found_sizes.sizes, found_sizes.prices
-            self.duality_gap_ = found_sizes.duality_gap
+        if isinstance(fit.posterior, Point) and (under := fit.posterior.sizes) is not None:
+            self.sizes_, self.prices_, self.duality_gap_ = under.sizes, under.prices, under.duality_gap
 
     def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
         check_is_fitted(self)
-        values = self._values(X, reset=False)
-        return self.fit_.evaluate(rows(values, columns=self._columns(), ids=row_ids(X)).values)
+        return self.fit_.evaluate(self._known(X).values)
+
+    def _known(self, X: Any) -> Rows:
+        """Check rows to be looked at with what was fitted."""
+        return rows(self._values(X, reset=False), columns=self._columns(), ids=row_ids(X))
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
         """Fit, and give the most probable cluster of each row."""
@@ -319,20 +320,73 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(1 << 31))
         return self.fit_.simulate(int(n_samples), rng)
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self, interval: float = 0.95) -> pd.DataFrame:
         """Give a table of the clusters.
+
+        Parameters
+        ----------
+        interval : float between 0 and 1
+            Probability that the equal-tailed intervals of a posterior hold.
 
         Returns
         -------
         DataFrame
-            A row per cluster: its weight, its size in rows (or weight), and the mean of each column.
+            A row per cluster: its weight, its size in rows (or weight), and the mean of each column. Of draws also the
+            weight's standard deviation, interval, effective sample size and R-hat, and the interval of the expected
+            size; intervals are NaN where the status says that clusters cannot be told apart.
         """
         check_is_fitted(self)
+        interval = posterior.fraction(interval)
         columns = self._columns() or [f"x{j}" for j in range(self.n_features_in_)]
-        sizes = self.weights_ * self.fit_.total_weight
-        means = {f"mean {name}": self.means_[:, j] for j, name in enumerate(columns)}
-        index = pd.RangeIndex(len(self.weights_), name="cluster")
-        return pd.DataFrame({"weight": self.weights_, "size": sizes, **means}, index=index)
+        return posterior.summary(self.fit_, STRUCTURES[self.covariance_type], columns, interval)
+
+    def membership_interval(self, X: Any, interval: float = 0.95) -> Float[np.ndarray, "n k 2"]:
+        """Give equal-tailed posterior intervals of the memberships, from draws (``inference="nuts"``).
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d)
+            Rows.
+        interval : float between 0 and 1
+            Probability that each interval holds.
+
+        Returns
+        -------
+        array of shape (n, k, 2)
+            Lower and upper end for each row and cluster.
+
+        Raises
+        ------
+        OptionError
+            The fit has no draws.
+        FitError
+            The status says that clusters cannot be told apart from draw to draw.
+        """
+        check_is_fitted(self)
+        interval = posterior.fraction(interval)
+        posterior.drawn(self.fit_, "membership_interval")
+        posterior.trusted(self.fit_)
+        return self.fit_.membership_interval(self._known(X).values, interval)
+
+    def to_arviz(self, X: Any = None, log_likelihood: bool = False) -> Any:
+        """Give the draws as ArviZ holds them, labels aligned, in original units.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d), optional
+            The rows that were fitted, for the group ``observed_data``: a fit does not keep them.
+        log_likelihood : bool, default False
+            Whether to add the log density of each row of X under each draw.
+
+        Returns
+        -------
+        InferenceData or DataTree
+            Of ArviZ 0.x or 1.x.
+        """
+        check_is_fitted(self)
+        posterior.drawn(self.fit_, "to_arviz")
+        data = None if X is None else self._known(X)
+        return to_arviz(self.fit_, data, self._columns(), log_likelihood)
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a new folder, which `bayessoft.load` reads.

@@ -21,7 +21,7 @@ from bayessoft.numerics import HIGHEST
 
 __all__ = ["STRUCTURES", "Covariance"]
 
-BLOCK = 16  # columns of a block in the products of pairs of columns, see `_blocks`
+BLOCK = 8  # columns of a block in the products of pairs of columns, see `_blocks`
 
 einsum = partial(jnp.einsum, precision=HIGHEST)
 
@@ -200,8 +200,8 @@ class Full(Matrices):
         linear = einsum("kab,kb->ka", precision, means)
         scores = einsum("kd,td->kt", linear, x) - 0.5 * jnp.sum(linear * means, 1)[:, None]
         for a, b in _blocks(x.shape[1]):
-            entries = precision[:, a, b].reshape(len(means), -1)
-            scores = scores - (0.5 if a == b else 1.0) * einsum("kp,tp->kt", entries, _pairs(x, (a, b)))
+            entries = (-0.5 if a == b else -1.0) * precision[:, a, b].reshape(len(means), -1)
+            scores = scores + einsum("kp,tp->kt", entries, _pairs(x, (a, b)))
         return scores
 
     def product_moment(self, x: Array, r: Array) -> Any:

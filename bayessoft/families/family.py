@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import jax
@@ -29,7 +30,7 @@ def pytree(*, static: tuple[str, ...] = ()) -> Callable[[C], C]:
     """Register a frozen dataclass as a JAX pytree; the `static` fields take part in compilation."""
 
     def register(cls: C) -> C:
-        names = [name for name in cls.__dataclass_fields__ if name not in static]
+        names = [field.name for field in fields(cls) if field.name not in static]
         return jax.tree_util.register_dataclass(cls, names, list(static))
 
     return register
@@ -56,6 +57,21 @@ class SweptFamily(Family):
 
     prior: Any
     """Prior on the parameters; None where there is none."""
+
+    @abstractmethod
+    def sites(self, parameters: Any) -> dict[str, Array]:
+        """Give what the sites of `draw` have to be for `draw` to give the parameters."""
+
+    @abstractmethod
+    def with_prior(self, prior: Any) -> SweptFamily:
+        """Give the same family with another prior, "weak" or None among them."""
+
+    @abstractmethod
+    def arranged(self, parameters: Any, order: np.ndarray) -> Any:
+        """Reorder the components of NumPy parameters with leading axes (...): component j is the old ``order[..., j]``.
+
+        What the components share stays as it is.
+        """
 
     @abstractmethod
     def tile_rows(self, k: int, d: int) -> int:

@@ -20,7 +20,7 @@ from bayessoft.numerics import Affine
 
 __all__ = ["Gaussian", "GaussianParameters", "Moments"]
 
-TILE_NUMBERS = 1 << 19  # numbers a tile works on: about the size of a core's cache
+TILE_NUMBERS = 1 << 18  # numbers a tile works on: about the size of a core's cache, measured
 SINGLE_CONDITION = np.finfo(np.float32).eps ** -0.5  # ratio of standard deviations that float32 covariances can hold
 FAST_CONDITION = 4e6  # radius^2 * precision up to which the product form keeps 9 digits in float64
 
@@ -98,7 +98,7 @@ class Gaussian(SweptFamily):
 
     def tile_rows(self, k: int, d: int) -> int:
         numbers = TILE_NUMBERS / (self.structure.width(d) + k)
-        return int(np.clip(2 ** round(np.log2(numbers)), 128, 8192))
+        return int(np.clip(2 ** round(np.log2(numbers)), 256, 4096))
 
     def safe(self, parameters: GaussianParameters, radius: Array) -> Array:
         if parameters.means.dtype != jnp.float64:
@@ -158,11 +158,26 @@ class Gaussian(SweptFamily):
 
     def log_prior(self, parameters: GaussianParameters) -> Array:
         if self.prior is None:
-            return jnp.zeros((), parameters.means.dtype)
+            return jnp.zeros(())  # of the scope's dtype: results in original units are float64 beside float32 rows
         return self.prior.log_density(self.structure, parameters.means, parameters.factors)
 
     def draw(self, sample: Sample, k: int) -> GaussianParameters:
         return GaussianParameters(*self.prior.draw(self.structure, sample, k))
+
+    def sites(self, parameters: GaussianParameters) -> dict[str, Array]:
+        return {"means": parameters.means, **NormalInverseWishart.site(self.structure, parameters.factors)}
+
+    def with_prior(self, prior: Any) -> Gaussian:
+        return replace(self, prior=prior)
+
+    def arranged(self, parameters: GaussianParameters, order: np.ndarray) -> GaussianParameters:
+        def moved(leaf: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(
+                leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1
+            )
+
+        shared = self.structure.shape(2, 3) == (3, 3)
+        return GaussianParameters(moved(parameters.means), parameters.factors if shared else moved(parameters.factors))
 
     def likelihood(self, parameters: GaussianParameters) -> Any:
         covariance = self.structure.covariance(parameters.factors)

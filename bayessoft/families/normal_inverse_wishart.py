@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import multigammaln
 
 from bayessoft.errors import OptionError
@@ -115,29 +116,45 @@ class NormalInverseWishart:
         return jnp.sum(normal) + jnp.sum(constant + (nu + order + 1) * logs - 0.5 * trace)
 
     def draw(self, structure: Covariance, sample: Sample, k: int) -> tuple[Array, Array]:
-        """Draw means and factors through `sample`: the prior as a NumPyro model."""
+        """Draw means and factors through `sample`: the prior as a NumPyro model.
+
+        For full and tied covariances the site ``precisions_cholesky`` is lower triangular: the Cholesky factor of the
+        precision matrix with its rows and columns reversed, so that reversed back it is the upper triangular factor.
+        """
         d = jnp.shape(self.mean)[-1]
         nu, scale = jnp.asarray(self.degrees_of_freedom), jnp.asarray(self.scale)
         shape = structure.shape(k, d)
         if structure.matrix:
             batch = shape[:-2]
-            factors = sample("precisions_cholesky", dist.WishartCholesky(nu, rate_matrix=scale).expand(batch))
+            wishart = dist.WishartCholesky(nu, rate_matrix=_reversed(scale)).expand(batch)
+            factors = _reversed(sample("precisions_cholesky", wishart))
         else:
             nu = nu[:, None] if nu.ndim and len(shape) == 2 else nu
             gamma = dist.Gamma(jnp.broadcast_to(nu / 2, shape), jnp.broadcast_to(scale / 2, shape))
             factors = jnp.sqrt(sample("precisions", gamma.to_event(len(shape))))
         return sample("means", self._means(structure, factors, k, d)), factors
 
+    @staticmethod
+    def site(structure: Covariance, factors: Array) -> dict[str, Array]:
+        """Give the site of `draw` that makes the factors, upper triangular ones with a positive diagonal."""
+        return {"precisions_cholesky": _reversed(factors)} if structure.matrix else {"precisions": factors**2}
+
     def _means(self, structure: Covariance, factors: Array, k: int, d: int) -> Any:
         """Distribution of the means given the factors."""
         kappa = jnp.broadcast_to(jnp.asarray(self.mean_precision), (k,))
         centre = jnp.broadcast_to(self.mean, (k, d))
         if structure.matrix:
-            factors = jnp.broadcast_to(factors, (k, d, d))
-            precision = jnp.einsum("kab,kcb->kac", factors, factors) * kappa[:, None, None]
-            return dist.MultivariateNormal(centre, precision_matrix=precision).to_event(1)
+            transposed = jnp.swapaxes(factors, -1, -2)  # lower triangular, and so is its inverse
+            eye = jnp.broadcast_to(jnp.eye(d, dtype=factors.dtype), factors.shape)
+            spreads = jnp.broadcast_to(solve_triangular(transposed, eye, lower=True), (k, d, d))
+            return dist.MultivariateNormal(centre, scale_tril=spreads / jnp.sqrt(kappa)[:, None, None]).to_event(1)
         spread = 1 / (factors.reshape(k, -1) * jnp.sqrt(kappa)[:, None])
         return dist.Normal(centre, jnp.broadcast_to(spread, (k, d))).to_event(2)
+
+
+def _reversed(matrix: Array) -> Array:
+    """Reverse the rows and the columns of matrices: upper triangles become lower ones."""
+    return matrix[..., ::-1, ::-1]
 
 
 def _check_ranges(values: dict[str, np.ndarray], structure: Covariance, d: int) -> None:

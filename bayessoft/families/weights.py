@@ -56,6 +56,10 @@ class Dirichlet:
             raise OptionError(f"the concentration is {value}: pass finite numbers above 0")
         return Dirichlet(np.broadcast_to(value, (k,)).copy())
 
+    def raised(self, count: float) -> Dirichlet:
+        """Give the prior after each cluster received `count` rows."""
+        return Dirichlet(np.asarray(self.concentration) + count)
+
     def mode(self, weight: Float[Array, " k"]) -> Float[Array, " k"]:
         """Give the most probable proportions after clusters received `weight` rows."""
         counts = weight + (jnp.asarray(self.concentration) - 1)

@@ -2,5 +2,5 @@
 
 __all__ = ["ENGINES"]
 
-ENGINES = {"em": "bayessoft.inference.em:EM"}
+ENGINES = {"em": "bayessoft.inference.em:EM", "nuts": "bayessoft.inference.nuts:NUTS"}
 """The engines by the string that names them."""

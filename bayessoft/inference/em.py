@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from bayessoft.core.dual import Bounds, centred, certificate, first_prices, solve
-from bayessoft.core.sizes import SizeResult, match
+from bayessoft.core.sizes import SizeConstraint, SizeResult, match
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
@@ -24,7 +24,7 @@ from bayessoft.mixture import Mixture
 
 __all__ = ["EM", "EMState"]
 
-RUNNING, CONVERGED, FELL, NON_FINITE, COLLAPSED = range(5)
+RUNNING, CONVERGED, FELL, NON_FINITE, COLLAPSED, SINGULAR = range(6)
 
 
 @pytree()
@@ -109,6 +109,7 @@ class EM(Climber):
         FELL: Status.FELL,
         NON_FINITE: Status.NON_FINITE,
         COLLAPSED: Status.COLLAPSED,
+        SINGULAR: Status.ILL_CONDITIONED,
     }
 
     def posterior(self, problem: Problem, state: EMState) -> Point:
@@ -142,7 +143,7 @@ class EM(Climber):
 
         bounds, prices = None, None
         if problem.mixture.sizes is not None:
-            weights, bounds, prices = self._under_sizes(problem, weights, parameters)
+            weights, bounds, prices = _under_sizes(problem, problem.mixture.sizes, weights, parameters)
         return EMState(
             weights,
             parameters,
@@ -154,20 +155,6 @@ class EM(Climber):
             bounds,
             prices,
         )
-
-    def _under_sizes(self, problem: Problem, weights: Array, parameters: Any) -> tuple[Array, Bounds, Array]:
-        """Give each start its bounds, matched to its clusters where their order is free, and prices to begin with."""
-        constraint, total, dtype = problem.mixture.sizes, problem.data.total_weight, problem.tiles.x.dtype
-        low, high = constraint.bounds(problem.mixture.k, total)
-        pairs = [(low, high)] * len(weights)
-        if constraint.order == "any":
-            natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters))
-            pairs = [match(low, high, sizes.astype(np.float64)) for sizes in natural]
-        lows, highs = (jnp.asarray(np.array(side), dtype) for side in zip(*pairs, strict=True))
-        bounds = Bounds(lows, highs, jnp.full(len(weights), constraint.pinned))
-        if constraint.pinned:
-            weights = lows / total
-        return weights, bounds, _begin_prices(problem.standard, problem.tiles, weights, parameters, bounds)
 
     @staticmethod
     def step(mixture: Mixture, rows: Tiles, state: EMState) -> tuple[EMState, Array]:
@@ -186,9 +173,11 @@ class EM(Climber):
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
         fell = state.monotone & (change < -slack)
         settled = jnp.abs(change) < state.tol
+        singular = ~_all_finite(parameters)
+        thin = statistics.weight.min() <= rows.x.shape[-1] + 1
         ends = ((settled, CONVERGED), (fell, FELL), (~jnp.isfinite(objective), NON_FINITE))
         code = jnp.full_like(state.code, RUNNING)
-        for happened, end in (*ends, (~_all_finite(parameters), COLLAPSED)):
+        for happened, end in (*ends, (singular, SINGULAR), (singular & thin, COLLAPSED)):
             code = jnp.where(happened, jnp.full_like(code, end), code)
         after = replace(state, weights=weights, parameters=parameters, objective=objective, code=code, prices=prices)
         return after, objective
@@ -197,6 +186,23 @@ class EM(Climber):
     def finished(state: EMState) -> Array:
         """Tell whether the objective settled or the step failed."""
         return state.code != RUNNING
+
+
+def _under_sizes(
+    problem: Problem, constraint: SizeConstraint, weights: Array, parameters: Any
+) -> tuple[Array, Bounds, Array]:
+    """Give each start its bounds, matched to its clusters where their order is free, and prices to begin with."""
+    total, dtype = problem.data.total_weight, problem.tiles.x.dtype
+    low, high = constraint.bounds(problem.mixture.k, total)
+    pairs = [(low, high)] * len(weights)
+    if constraint.order == "any":
+        natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters))
+        pairs = [match(low, high, sizes.astype(np.float64)) for sizes in natural]
+    lows, highs = (jnp.asarray(np.array(side), dtype) for side in zip(*pairs, strict=True))
+    bounds = Bounds(lows, highs, jnp.full(len(weights), constraint.pinned))
+    if constraint.pinned:
+        weights = lows / total
+    return weights, bounds, _begin_prices(problem.standard, problem.tiles, weights, parameters, bounds)
 
 
 def _all_finite(tree: Any) -> Array:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.fit import Status
+from bayessoft.fit import Draws, Point, Status
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, standardising
 
-__all__ = ["Climber", "Given", "Problem", "whole"]
+__all__ = ["Climber", "Engine", "Given", "Problem", "Sampler", "whole"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +93,22 @@ class Problem:
         return np.asarray(self.tiles.x).reshape(-1, self.data.d)[: self.data.n]
 
 
-class Climber(ABC):
-    """An engine that climbs to a mode: options are its fields, its steps functions of a state.
+class Engine(ABC):
+    """What `run` needs of an engine: options are its fields, its steps functions of a state.
 
-    `step` and `finished` see the options only through the state, so that fits with other options share a compilation.
-    Engines do not loop over their steps, `run` does. A state has a field `code`, 0 while running.
+    Engines do not loop over their steps, `run` does. It steps from several starts (of a sampler: chains) at once, and
+    keeps a *record* of every step.
     """
 
-    CODES: ClassVar[dict[int, Status]]
-    """What a code means."""
+    @property
+    @abstractmethod
+    def program(self) -> Any:
+        """What takes part in compilation, with the methods `step`, `finished` and `together`: hashable."""
 
-    max_iter: int
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Most steps from one start."""
 
     @abstractmethod
     def check(self, mixture: Mixture) -> None:
@@ -110,9 +118,35 @@ class Climber(ABC):
     def begin(self, problem: Problem) -> Any:
         """Give the states before the first step, with a leading axis over starts."""
 
+    @staticmethod
     @abstractmethod
-    def posterior(self, problem: Problem, state: Any) -> Any:
-        """Give the result that the last state holds, as `fit.Fit` has it."""
+    def objective(records: list[Any], total_weight: float) -> float:
+        """Give the number that tells of progress, per unit weight, from the latest records of each start."""
+
+
+class Climber(Engine):
+    """An engine that climbs to a mode; its record is the objective.
+
+    `step` and `finished` see the options only through the state, so that fits with other options share a compilation.
+    A state has a field `code`, 0 while running.
+    """
+
+    CODES: ClassVar[dict[int, Status]]
+    """What a code means."""
+
+    max_iter: int
+
+    @property
+    def program(self) -> Any:
+        return type(self)
+
+    @property
+    def steps(self) -> int:
+        return self.max_iter
+
+    @abstractmethod
+    def posterior(self, problem: Problem, state: Any) -> Point:
+        """Give the result that the last state holds."""
 
     @staticmethod
     @abstractmethod
@@ -123,6 +157,41 @@ class Climber(ABC):
     @abstractmethod
     def finished(state: Any) -> Array:
         """Tell whether no further step is wanted."""
+
+    @staticmethod
+    def objective(records: list[Any], total_weight: float) -> float:
+        return max((float(own[-1]) for own in records if len(own)), default=-np.inf)
+
+    @staticmethod
+    def together(one: Callable[[Any], Any], states: Any) -> Any:
+        """Take one start after the other: each may end at a step of its own."""
+        return lax.map(one, states)
+
+
+class Sampler(Engine):
+    """An engine that draws from the posterior; its record is a draw, as `fit.Draws` holds many."""
+
+    @abstractmethod
+    def posterior(self, problem: Problem, records: Any) -> Draws:
+        """Give the result that the records of all steps hold: NumPy arrays with leading axes (c, steps)."""
+
+    @abstractmethod
+    def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Any]:
+        """Give the next state and its draw."""
+
+    @staticmethod
+    def finished(state: Any) -> Array:
+        """Tell that there is always a next draw."""
+        return jnp.asarray(False)
+
+    @staticmethod
+    def objective(records: list[Any], total_weight: float) -> float:
+        return float(np.mean([own.stats["log_density"][-1] for own in records])) / total_weight
+
+    @staticmethod
+    def together(one: Callable[[Any], Any], states: Any) -> Any:
+        """Take all chains as one program."""
+        return jax.vmap(one)(states)
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Float
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import FitError
-from bayessoft.fit import Fit, Point, Status
-from bayessoft.inference.engine import Climber, Problem
+from bayessoft.fit import Draws, Fit, Point, Status
+from bayessoft.inference.engine import Climber, Engine, Problem, Sampler
 from bayessoft.mixture import Mixture
 
 __all__ = ["run"]
@@ -30,55 +30,37 @@ Progress = Callable[[int, float], None]
 """``progress(step, objective)``, called now and then."""
 
 
-@dataclass(frozen=True, eq=False)
-class Climb:
-    """What a loop over steps left.
-
-    Attributes
-    ----------
-    state
-        The best start's last state, of NumPy arrays.
-    code : int
-        How it ended, in the engine's own codes.
-    objectives : array of shape (steps,)
-        The objective at each of its steps.
-    """
-
-    state: Any
-    code: int
-    objectives: np.ndarray
-
-
 @partial(jax.jit, static_argnums=0)
-def _block(engine: type[Climber], mixture: Mixture, rows: Tiles, states: Any, limit: Array) -> tuple[Any, Array, Array]:
-    """Take up to `limit` steps from each start, as one program."""
+def _block(program: Any, mixture: Mixture, rows: Tiles, states: Any, limit: Array) -> tuple[Any, Any, Array]:
+    """Take up to `limit` steps from each start, as one program; give states, records and their numbers."""
 
-    def one(state: Any) -> tuple[Any, Array, Array]:
-        def body(carry: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
+    def one(state: Any) -> tuple[Any, Any, Array]:
+        def body(carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
             state, records, i = carry
-            state, objective = engine.step(mixture, rows, state)
-            return state, records.at[i].set(objective), i + 1
+            state, record = program.step(mixture, rows, state)
+            return state, jax.tree.map(lambda all_, new: all_.at[i].set(new), records, record), i + 1
 
-        def going(carry: tuple[Any, Array, Array]) -> Array:
-            return (carry[2] < limit) & ~engine.finished(carry[0])
+        def going(carry: tuple[Any, Any, Array]) -> Array:
+            return (carry[2] < limit) & ~program.finished(carry[0])
 
-        records = jnp.zeros(BLOCK, rows.x.dtype)
+        record = jax.eval_shape(lambda state: program.step(mixture, rows, state)[1], state)
+        records = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), record)
         return lax.while_loop(going, body, (state, records, jnp.asarray(0)))
 
-    return lax.map(one, states)
+    return program.together(one, states)
 
 
-def run(engine: Climber, problem: Problem, progress: Progress | None = None) -> Fit:
+def run(engine: Climber | Sampler, problem: Problem, progress: Progress | None = None) -> Fit:
     """Fit a mixture to rows, inside `numerics.scoped`.
 
     Parameters
     ----------
-    engine : Climber
+    engine : Climber or Sampler
         The algorithm.
     problem : Problem
         The mixture and the rows.
     progress : callable, optional
-        Called with the number of steps and the best objective so far.
+        Called with the number of steps and the objective so far: the best one of the starts, or the chains' mean.
 
     Returns
     -------
@@ -90,14 +72,18 @@ def run(engine: Climber, problem: Problem, progress: Progress | None = None) -> 
     FitError
         Every start failed; carries the status.
     """
-    climb = _climb(engine, problem.standard, problem.tiles, engine.begin(problem), progress)
-    posterior = engine.posterior(problem, climb.state)
+    states, records = _walk(engine, problem, progress)
+    posterior: Point | Draws
+    if isinstance(engine, Sampler):
+        posterior, status, trace = _drawn(engine, problem, records)
+    else:
+        posterior, status, trace = _climbed(engine, problem, states, records)
     return Fit(
         mixture=problem.mixture,
         frame=problem.frame,
         posterior=posterior,
-        status=_status(engine.CODES[climb.code], problem, posterior),
-        trace=climb.objectives.astype(np.float64) + _units(problem, posterior),
+        status=status,
+        trace=trace,
         n=problem.data.n,
         total_weight=problem.data.total_weight,
         dtype=str(problem.data.values.dtype),
@@ -105,11 +91,62 @@ def run(engine: Climber, problem: Problem, progress: Progress | None = None) -> 
     )
 
 
-def _units(problem: Problem, posterior: Point) -> float:
+def _walk(engine: Engine, problem: Problem, progress: Progress | None) -> tuple[Any, list[list[Any]]]:
+    """Step from several starts at once until each is finished; give the last states and each start's records."""
+    states, program = engine.begin(problem), engine.program
+    records: list[list[Any]] = [[] for _ in range(len(jax.tree.leaves(states)[0]))]
+    done, limit = 0, 8
+    while done < engine.steps:
+        began = time.perf_counter()
+        limit = min(limit, engine.steps - done)
+        block = _block(program, problem.standard, problem.tiles, states, jnp.asarray(limit))
+        states, found, counts = jax.block_until_ready(block)
+        found, counts = jax.tree.map(np.asarray, (found, counts))
+        done += limit
+        for start, (own, count) in enumerate(zip(records, counts, strict=True)):
+            own.append(jax.tree.map(lambda leaf: leaf[start, :count].copy(), found))  # noqa: B023 - used at once
+        if progress is not None:
+            progress(done, engine.objective([own[-1] for own in records], problem.data.total_weight))
+        if counts.max() < limit or bool(jax.vmap(program.finished)(states).all()):
+            break
+        slow = time.perf_counter() - began > PATIENCE
+        limit = max(1, limit // 2) if slow else min(BLOCK, 2 * limit)
+    return states, records
+
+
+def _failed(status: Status, step: int, remark: str = "") -> FitError:
+    return FitError(f"the fit failed at step {step}{remark}", status=status, advice=status.text)
+
+
+def _climbed(
+    engine: Climber, problem: Problem, states: Any, records: list[list[Any]]
+) -> tuple[Point, Status, Float[np.ndarray, " steps"]]:
+    """Give the best start's result, status and objectives in original units."""
+    state, status, objectives = _best(engine, states, records)
+    posterior = engine.posterior(problem, state)
+    units = _units(problem, posterior.weights, posterior.parameters)
+    return posterior, _status(status, problem, posterior), objectives + units
+
+
+def _drawn(
+    engine: Sampler, problem: Problem, records: list[list[Any]]
+) -> tuple[Draws, Status, Float[np.ndarray, " s"]]:
+    """Give the draws of all chains, and the chains' mean log density per unit weight in original units."""
+    chains = [jax.tree.map(lambda *parts: np.concatenate(parts), *own) for own in records]
+    together = jax.tree.map(lambda *parts: np.stack(parts), *chains)
+    posterior = engine.posterior(problem, together)
+    finite = np.isfinite(posterior.log_density)
+    if not finite.all():
+        raise _failed(Status.NON_FINITE, engine.steps - finite.shape[1] + int(np.argmin(finite.all(0))) + 1)
+    first = jax.tree.map(lambda leaf: leaf[0, 0], (posterior.weights, posterior.parameters))
+    densities = posterior.log_density.astype(np.float64).mean(0) / problem.data.total_weight
+    return posterior, Status.SAMPLED, densities + _units(problem, *first)
+
+
+def _units(problem: Problem, weights: np.ndarray, inside: Any) -> float:
     """Give what the objective per unit weight gains in original units: the volume of a standardised unit."""
-    weights, inside = posterior.weights.astype(np.float64), posterior.parameters
-    family = problem.mixture.family
-    outside = family.map_parameters(inside, problem.frame)
+    weights = weights.astype(np.float64)
+    outside = problem.mixture.family.map_parameters(inside, problem.frame)
     prior = problem.mixture.log_prior(weights, outside) - problem.standard.log_prior(weights, inside)
     return problem.frame.log_det + float(prior) / problem.data.total_weight
 
@@ -129,35 +166,14 @@ def _status(status: Status, problem: Problem, posterior: Point) -> Status:
     return Status.REG_COVAR_DOMINATES if doubt and status is Status.CONVERGED else status
 
 
-def _climb(engine: Climber, mixture: Mixture, rows: Tiles, states: Any, progress: Progress | None) -> Climb:
-    """Step from several starts at once until each is finished, and keep the best."""
-    traces: list[list[np.ndarray]] = [[] for _ in range(len(jax.tree.leaves(states)[0]))]
-    max_iter, done, limit = engine.max_iter, 0, 8
-    while done < max_iter:
-        began = time.perf_counter()
-        limit = min(limit, max_iter - done)
-        states, records, counts = jax.block_until_ready(_block(type(engine), mixture, rows, states, jnp.asarray(limit)))
-        done += limit
-        for trace, record, count in zip(traces, np.asarray(records), np.asarray(counts), strict=True):
-            trace.append(record[:count])
-        if progress is not None:
-            progress(done, max(float(trace[-1][-1]) for trace in traces if len(trace[-1])))
-        if np.asarray(counts).max() < limit or bool(jax.vmap(engine.finished)(states).all()):
-            break
-        slow = time.perf_counter() - began > PATIENCE
-        limit = max(1, limit // 2) if slow else min(BLOCK, 2 * limit)
-    return _best(engine, states, [np.concatenate([np.zeros(0), *trace]) for trace in traces])
-
-
-def _best(engine: Climber, states: Any, objectives: list[np.ndarray]) -> Climb:
-    """Keep the start with the highest objective among those that did not fail."""
-    codes = np.asarray(states.code)
-    ends = [engine.CODES[int(code)] for code in codes]
+def _best(engine: Climber, states: Any, records: list[list[Any]]) -> tuple[Any, Status, np.ndarray]:
+    """Keep the start with the highest objective among those that did not fail: its state, status and objectives."""
+    objectives = [np.concatenate([np.zeros(0), *own]) for own in records]
+    ends = [engine.CODES[int(code)] for code in np.asarray(states.code)]
     good = [i for i, end in enumerate(ends) if not end.failed]
     if not good:
         status, path = ends[0], objectives[0]
         fall = f" by {path[-2] - path[-1]:.3g} nats per row" if status is Status.FELL else ""
-        raise FitError(f"the fit failed at step {len(path)}{fall}", status=status, advice=status.text)
+        raise _failed(status, len(path), fall)
     best = max(good, key=lambda i: objectives[i][-1] if len(objectives[i]) else -np.inf)
-    state = jax.tree.map(lambda leaf: np.array(leaf[best]), states)
-    return Climb(state, int(codes[best]), objectives[best])
+    return jax.tree.map(lambda leaf: np.array(leaf[best]), states), ends[best], objectives[best]

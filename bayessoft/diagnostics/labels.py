@@ -1,0 +1,143 @@
+"""Labels of clusters: which component of a draw is which cluster.
+
+A mixture's posterior does not know the names of its clusters, so they may differ between chains and change within one.
+Each draw's components are matched to those of one draw, the *pivot*, by the rows that they claim; nothing is ordered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
+
+from bayessoft.core.assign import assign
+from bayessoft.core.sweep import Tiles, either_form, over_tiles, rowwise
+from bayessoft.data.rows import fresh
+from bayessoft.families.family import SweptFamily
+from bayessoft.fit import Draws, Fit
+from bayessoft.numerics import HIGHEST
+
+__all__ = ["Alignment", "align", "aligned"]
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How the components of draws match the clusters of the pivot.
+
+    Attributes
+    ----------
+    order : array of shape (..., k), int
+        Cluster j is component ``order[..., j]`` of a draw.
+    overlap : array of shape (..., k, k)
+        Weight of the rows that a cluster of the pivot (first) and an aligned cluster of the draw (second) both claim,
+        as a share of the total.
+    sizes : array of shape (..., k)
+        Expected sizes of the aligned clusters: the sums of their memberships times the rows' weights.
+    unclear : array of shape (...), bool
+        Draws whose components, each with the cluster of the pivot most like it, make no permutation.
+    """
+
+    order: Int[np.ndarray, "... k"]
+    overlap: Float[np.ndarray, "... k k"]
+    sizes: Float[np.ndarray, "... k"]
+    unclear: Bool[np.ndarray, "..."]
+
+
+def align(
+    overlap: Float[np.ndarray, "... k k"], squares: Float[np.ndarray, "... k"], pivot_squares: Float[np.ndarray, " k"]
+) -> Alignment:
+    """Match components to the pivot's clusters by their memberships.
+
+    Parameters
+    ----------
+    overlap : array of shape (..., k, k)
+        Sum over rows of weight times the pivot's membership (first) times the draw's (second).
+    squares, pivot_squares : array of shape (..., k), (k,)
+        Sums over rows of weight times squared membership, of the draws and of the pivot.
+
+    Notes
+    -----
+    The order maximises the sum of the overlaps, and so minimises the squared differences of the memberships (Stephens,
+    J. Royal Statistical Society B 62 (2000), with squares; ECR of Papastamoulis and Iliopoulos, J. Computational and
+    Graphical Statistics 19 (2010), is the same with hard labels). "Most like" is by the cosine between memberships, so
+    that a small cluster beside a large one counts as itself; draws without a permutation are those of
+    Frühwirth-Schnatter, *Finite Mixture and Markov Switching Models* (2006), section 3.7.7.
+
+    Examples
+    --------
+    >>> align(np.array([[[0.0, 3.0], [5.0, 0.0]]]), np.array([[5.0, 3.0]]), np.array([3.0, 5.0])).order
+    array([[1, 0]])
+    """
+    k = overlap.shape[-1]
+    flat = overlap.reshape(-1, k, k)
+    order = np.argmax(flat, axis=2)  # best of all where no component is wanted twice
+    for i in np.flatnonzero(~_permutations(order)):
+        order[i] = linear_sum_assignment(flat[i], maximize=True)[1]
+    scales = np.sqrt(pivot_squares[:, None] * squares.reshape(-1, 1, k))
+    cosine = np.divide(flat, scales, out=np.zeros_like(flat), where=scales > 0)
+    unclear = ~_permutations(np.argmax(cosine, axis=1))
+    moved = np.take_along_axis(flat, order[:, None, :], 2)
+    sizes = moved.sum(1)  # the pivot's memberships of a row sum to 1
+    shares = moved / np.maximum(sizes.sum(1), np.finfo(np.float64).tiny)[:, None, None]
+    lead = overlap.shape[:-2]
+    return Alignment(
+        order.reshape(*lead, k), shares.reshape(*lead, k, k), sizes.reshape(*lead, k), unclear.reshape(lead)
+    )
+
+
+def _permutations(maps: Int[np.ndarray, "draws k"]) -> Bool[np.ndarray, " draws"]:
+    """Tell which maps take every value once."""
+    return (np.sort(maps, axis=1) == np.arange(maps.shape[1])).all(axis=1)
+
+
+def aligned(fit: Fit, rows: Tiles) -> Alignment:
+    """Align the draws of a fit to the one with the highest log density, inside `numerics.scoped`.
+
+    Parameters
+    ----------
+    fit : Fit
+        Its posterior is `Draws`.
+    rows : Tiles
+        The rows that it was fitted to.
+    """
+    posterior = fit.posterior
+    if not isinstance(posterior, Draws):
+        raise TypeError("a point has nothing to align")
+    c, s, k = posterior.weights.shape
+    flat = jax.tree.map(lambda a: jnp.asarray(fresh(a.reshape(c * s, *a.shape[2:]))), _raw(posterior))
+    pivot = jax.tree.map(lambda a: a[int(np.argmax(posterior.log_density))], flat)
+    overlap, squares, pivot_squares = (
+        np.asarray(part, np.float64) for part in _overlaps(fit.mixture.family.with_prior(None), flat, pivot, rows)
+    )
+    return align(overlap.reshape(c, s, k, k), squares.reshape(c, s, k), pivot_squares)
+
+
+def _raw(posterior: Draws) -> tuple[np.ndarray, Any]:
+    return posterior.weights, posterior.parameters
+
+
+@jax.jit
+def _overlaps(family: SweptFamily, draws: Any, pivot: Any, rows: Tiles) -> tuple[Array, Array, Array]:
+    """Sum, over rows, products of the memberships of the pivot and of each draw, and the squares of both."""
+    target = rowwise(family, pivot[1], jnp.log(pivot[0]), rows)[1]
+
+    def one(draw: tuple[Array, Any]) -> tuple[Array, Array]:
+        log_weights, parameters = jnp.log(draw[0]), draw[1]
+
+        def pass_(fast: bool) -> tuple[Array, Array]:
+            def tile(x: Array, w: Array, known: Array) -> tuple[Array, Array]:
+                shares = assign(family.tile_log_density(parameters, x, fast), log_weights)[1]
+                return jnp.einsum("jt,kt->jk", known * w, shares, precision=HIGHEST), jnp.sum(w * shares**2, 1)
+
+            return over_tiles(tile, rows, target)
+
+        return either_form(family, parameters, rows, pass_)
+
+    overlap, squares = jax.lax.map(one, draws)
+    return overlap, squares, jnp.sum(rows.w[:, None] * target**2, (0, 2))

@@ -1,0 +1,100 @@
+"""What estimators make of draws: aligned and checked fits, posterior means, tables with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Real
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from bayessoft import arviz_io
+from bayessoft.core.sweep import Tiles
+from bayessoft.data.rows import fresh
+from bayessoft.diagnostics import convergence, labels
+from bayessoft.errors import FitError, OptionError
+from bayessoft.families.covariance import Covariance
+from bayessoft.fit import Draws, Fit, Point
+from bayessoft.numerics import scoped
+
+__all__ = ["bound", "centre", "drawn", "examined", "fraction", "quantiles", "summary", "trusted"]
+
+
+def examined(fit: Fit, rows: Tiles) -> Fit:
+    """Align the labels of a fit's draws and check them, inside `numerics.scoped`; the status tells what was found."""
+    posterior = fit.posterior
+    if not isinstance(posterior, Draws):
+        return fit
+    found = labels.aligned(fit, rows)
+    posterior = replace(posterior, order=found.order, expected_sizes=found.sizes)
+    checks = convergence.checks(replace(fit, posterior=posterior), found.overlap, found.unclear)
+    return replace(fit, posterior=replace(posterior, checks=checks), status=convergence.judge(checks))
+
+
+def drawn(fit: Fit, what: str) -> Draws:
+    """Give the draws, or say that there are none for `what`."""
+    if not isinstance(fit.posterior, Draws):
+        raise OptionError(f"{what} needs draws from the posterior: fit with inference='nuts'")
+    return fit.posterior
+
+
+def trusted(fit: Fit) -> None:
+    """Refuse numbers by cluster where clusters cannot be told apart.
+
+    Raises
+    ------
+    FitError
+        Carries the fit's status.
+    """
+    if not fit.status.labelled:
+        raise FitError("intervals by cluster are refused", status=fit.status, advice=fit.status.text)
+
+
+def fraction(interval: Any) -> float:
+    """Check the probability that an interval holds."""
+    if not (isinstance(interval, Real) and 0 < float(interval) < 1):
+        raise OptionError(f"interval is {interval!r}: pass a probability between 0 and 1, such as 0.95")
+    return float(interval)
+
+
+def centre(fit: Fit, structure: Covariance) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give proportions, means, covariances and their factors in original units; of draws, the means over all."""
+    if isinstance(fit.posterior, Point):
+        found = fit.mixture.family.map_parameters(fit.posterior.parameters, fit.frame)
+        return fit.posterior.weights, found.means, structure.dense(found.factors), found.factors
+    means = {name: array.mean((0, 1)) for name, (_, array) in arviz_io.quantities(fit).items()}
+    with scoped(np.dtype(np.float64)):
+        factors = np.asarray(structure.factor(jnp.asarray(fresh(means["covariances"]))))
+    return means["weights"] / means["weights"].sum(), means["means"], means["covariances"], factors
+
+
+def bound(fit: Fit) -> float:
+    """Give the objective per unit weight: of the last step, or the mean over draws; -inf before any."""
+    if not len(fit.trace):
+        return -np.inf
+    return float(fit.trace[-1] if isinstance(fit.posterior, Point) else fit.trace.mean())
+
+
+def quantiles(values: Float[np.ndarray, "c s ..."], interval: float) -> Float[np.ndarray, "2 ..."]:
+    """Give the ends of equal-tailed intervals over all draws."""
+    return np.quantile(values, [(1 - interval) / 2, (1 + interval) / 2], axis=(0, 1))
+
+
+def summary(fit: Fit, structure: Covariance, columns: Sequence[str], interval: float) -> pd.DataFrame:
+    """Give a table of the clusters; intervals are NaN where clusters cannot be told apart."""
+    weights, means, *_ = centre(fit, structure)
+    table = {"weight": weights, "size": weights * fit.total_weight}
+    if isinstance(fit.posterior, Draws) and fit.posterior.expected_sizes is not None:
+        every, sizes = arviz_io.quantities(fit)["weights"][1], fit.posterior.expected_sizes
+        blank = 1.0 if fit.status.labelled else np.nan
+        low, high = quantiles(every, interval) * blank
+        size_low, size_high = quantiles(sizes, interval) * blank
+        table = {"weight": weights, "weight_sd": every.std((0, 1)), "weight_low": low, "weight_high": high}
+        table |= {"weight_ess": arviz_io.ess(every), "weight_rhat": arviz_io.rhat(every)}
+        table |= {"size": sizes.mean((0, 1)), "size_low": size_low, "size_high": size_high}
+    table |= {f"mean {name}": means[:, j] for j, name in enumerate(columns)}
+    return pd.DataFrame(table, index=pd.RangeIndex(len(means), name="cluster"))

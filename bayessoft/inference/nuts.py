@@ -1,0 +1,182 @@
+"""The no-U-turn sampler: draws from the posterior of all parameters, through NumPyro."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+from jax import Array
+from jaxtyping import Float
+from numpyro.infer.hmc import hmc
+from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
+
+from bayessoft.core import sweep
+from bayessoft.core.sweep import Tiles
+from bayessoft.errors import OptionError
+from bayessoft.families.family import pytree
+from bayessoft.fit import Draws
+from bayessoft.inference.engine import Problem, Sampler, whole
+from bayessoft.inference.start import begin
+from bayessoft.mixture import Mixture
+
+__all__ = ["NUTS", "Draw"]
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """A draw, and how it was made.
+
+    Attributes
+    ----------
+    weights : array of shape (k,)
+        Proportions.
+    parameters
+        Of the components, for standardised rows.
+    stats : dict of str to scalar
+        ``log_density``, log-likelihood plus log prior density of proportions and parameters; NUTS' own ``potential``,
+        ``energy``, ``acceptance_rate``, ``diverging``, ``n_steps`` and ``step_size``.
+    """
+
+    weights: Float[Array, " k"]
+    parameters: Any
+    stats: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class NUTS(Sampler):
+    """The no-U-turn sampler, a Hamiltonian Monte Carlo that sets its own path lengths.
+
+    Parameters
+    ----------
+    draws : int >= 1
+        Draws that each chain keeps.
+    warmup : int >= 1
+        Steps before them that adapt step size and scales, and are dropped.
+    chains : int >= 1
+        Number of chains, run side by side from different starts.
+    target_accept : float between 0 and 1
+        Mean acceptance that the step size is adapted to; raise it where transitions diverge.
+    max_tree_depth : int >= 1
+        A path has at most 2 to this power steps.
+
+    Notes
+    -----
+    Hoffman and Gelman, J. Machine Learning Research 15 (2014), in NumPyro's iterative form. The likelihood is one pass
+    over the rows, its gradient the sufficient statistics of the same pass. Weights of the rows raise their densities
+    to a power.
+
+    Examples
+    --------
+    >>> NUTS(draws=500).chains
+    4
+    """
+
+    draws: int = 1000
+    warmup: int = 1000
+    chains: int = 4
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        for name in ("draws", "warmup", "chains", "max_tree_depth"):
+            whole(name, getattr(self, name))
+        if not (isinstance(self.target_accept, Real) and 0 < self.target_accept < 1):
+            raise OptionError(f"target_accept is {self.target_accept!r}: pass a number between 0 and 1")
+
+    @property
+    def program(self) -> NUTS:
+        return replace(self, draws=1, chains=1)  # shapes tell the chains, and draws need no compilation
+
+    @property
+    def steps(self) -> int:
+        return self.warmup + self.draws
+
+    def check(self, mixture: Mixture) -> None:
+        if mixture.sizes is not None:
+            raise OptionError(
+                f"sizes={mixture.sizes!r} cannot be met by inference='nuts': use inference='em' for sizes that hold "
+                "exactly, or a Dirichlet as weight_concentration_prior to draw the proportions towards them"
+            )
+
+    def begin(self, problem: Problem) -> Any:
+        """Give the state before the first step, for each chain: at rough clusters, by k-means with its own seed."""
+        # One more than the prior's concentration: the mean of the proportions, which is inside the simplex.
+        inside = problem.standard.weights and problem.standard.weights.raised(1.0)
+        posed = replace(problem, standard=replace(problem.standard, weights=inside))
+        found = begin(posed, "kmeans", self.chains, jnp.zeros((), problem.tiles.x.dtype))
+        starts = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (self.chains, *leaf.shape[1:])), found)
+        starts = found if len(found[0]) == self.chains else starts
+        keys = jax.random.split(jax.random.key(problem.seed), self.chains)
+        return _begin(self.program, problem.standard, problem.tiles, starts, keys)
+
+    def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Draw]:
+        state = self._kernel(mixture, rows, state.z, state.potential_energy, state.z_grad, state.rng_key)[1](
+            state, (mixture, rows)
+        )
+        sites = constrain_fn(_prior, (mixture,), {}, state.z)
+        weights, parameters = mixture.draw(lambda name, _: sites[name])
+        value = sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows)
+        stats = {
+            "log_density": value + mixture.log_prior(weights, parameters),
+            "potential": state.potential_energy,
+            "energy": state.energy,
+            "acceptance_rate": state.accept_prob,
+            "diverging": state.diverging,
+            "n_steps": state.num_steps,
+            "step_size": state.adapt_state.step_size,
+        }
+        return state, Draw(weights, parameters, stats)
+
+    def posterior(self, problem: Problem, records: Any) -> Draws:
+        kept = jax.tree.map(lambda leaf: leaf[:, self.warmup :], records)
+        return Draws(kept.weights, kept.parameters, kept.stats)
+
+    def _kernel(self, mixture: Mixture, rows: Tiles, z: Any, potential: Any, gradient: Any, key: Array) -> Any:
+        """Give NumPyro's state at a position, and its step, which reads what making a state leaves behind."""
+        make, step = hmc(potential_fn_gen=_potential, algo="NUTS")
+        state = make(
+            ParamInfo(z, potential, gradient),
+            self.warmup,
+            target_accept_prob=self.target_accept,
+            max_tree_depth=self.max_tree_depth,
+            model_args=(mixture, rows),
+            rng_key=key,
+        )
+        return state, step
+
+
+def _prior(mixture: Mixture) -> tuple[Array, Any]:
+    """State the prior as a NumPyro model."""
+    return mixture.draw(numpyro.sample)
+
+
+def _model(mixture: Mixture, rows: Tiles) -> None:
+    """State the mixture of rows that are laid out already as a NumPyro model."""
+    weights, parameters = _prior(mixture)
+    numpyro.factor("x", sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows))
+
+
+def _potential(mixture: Mixture, rows: Tiles) -> Any:
+    """Give minus the log density of a position in unconstrained space."""
+    return partial(potential_energy, _model, (mixture, rows), {})
+
+
+@partial(jax.jit, static_argnums=0)
+def _begin(program: NUTS, mixture: Mixture, rows: Tiles, starts: Any, keys: Array) -> Any:
+    """Give the chains' first states at proportions and parameters."""
+
+    def one(start: Any, key: Array) -> Any:
+        weights, parameters = start
+        tiny = jnp.finfo(weights.dtype).eps
+        weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a share of 0 lies at infinity
+        z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
+        return program._kernel(mixture, rows, z, None, None, key)[0]
+
+    return jax.vmap(one)(starts, keys)

@@ -1,0 +1,155 @@
+"""What every report shares: the outcome of a fit, the names of clusters, memberships as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bayessoft.data.readers import CsvTable
+from bayessoft.errors import FitError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "INTERVAL",
+    "Outcome",
+    "ambiguity",
+    "cluster_names",
+    "membership_intervals",
+    "memberships_table",
+    "sampled",
+    "summary",
+]
+
+INTERVAL = 0.95  # of every interval that the command line reports
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A fit with its table and the circumstances.
+
+    Attributes
+    ----------
+    estimator : GaussianMixture
+        The fitted estimator.
+    table : CsvTable
+        The rows it was fitted to.
+    out : Path
+        Folder of the results.
+    id : str or None
+        Column that names the rows.
+    options : mapping
+        The options of the fit, as they were understood.
+    device : str
+        Where it ran.
+    seconds : mapping of str to float
+        Time by phase.
+    """
+
+    estimator: Any
+    table: CsvTable
+    out: Path
+    id: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the fit is a set of posterior draws."""
+        return sampled(self.estimator)
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the sizes were fixed or bounded."""
+        return getattr(self.estimator, "sizes", None) is not None
+
+
+def sampled(estimator: Any) -> bool:
+    """Tell whether an estimator holds posterior draws."""
+    from bayessoft.fit import Draws
+
+    return isinstance(estimator.fit_.posterior, Draws)
+
+
+def summary(estimator: Any) -> pd.DataFrame:
+    """Give an estimator's own table of the clusters, with the intervals that the command line reports."""
+    return estimator.summary(interval=INTERVAL) if sampled(estimator) else estimator.summary()
+
+
+def membership_intervals(estimator: Any, frame: pd.DataFrame) -> Float[np.ndarray, "n k 2"] | None:
+    """Give the intervals of the memberships; None of a point, and where draws cannot tell the clusters apart."""
+    if not sampled(estimator):
+        return None
+    try:
+        return estimator.membership_interval(frame, interval=INTERVAL)
+    except FitError:  # the status says so, too
+        return None
+
+
+def cluster_names(k: int) -> list[str]:
+    """Name the clusters, counted from 0 as everywhere.
+
+    Examples
+    --------
+    >>> cluster_names(2)
+    ['cluster_0', 'cluster_1']
+    """
+    return [f"cluster_{j}" for j in range(k)]
+
+
+def ambiguity(memberships: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
+    """Give the entropy of each row's memberships over its largest value, log k: 0 certain, 1 any cluster as well.
+
+    Examples
+    --------
+    >>> ambiguity(np.array([[1.0, 0.0], [0.5, 0.5]]))
+    array([0., 1.])
+    """
+    k = memberships.shape[1]
+    if k == 1:
+        return np.zeros(len(memberships))
+    entropy = -np.sum(memberships * np.log(np.where(memberships > 0, memberships, 1.0)), axis=1)
+    return np.clip(entropy / np.log(k), 0.0, 1.0) + 0.0  # no -0
+
+
+def memberships_table(
+    memberships: Float[np.ndarray, "n k"],
+    ids: Sequence[Any],
+    id: str | None,
+    intervals: Float[np.ndarray, "n k 2"] | None = None,
+) -> pd.DataFrame:
+    """Give memberships as a table: id, most probable cluster, ambiguity, one column a cluster, intervals.
+
+    Parameters
+    ----------
+    memberships : array of shape (n, k)
+        Probabilities; every row sums to 1.
+    ids : sequence of length n
+        What names the rows.
+    id : str or None
+        Name of the id column; "row" where there is none.
+    intervals : array of shape (n, k, 2), optional
+        Lower and upper end for every probability.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a row, in the order given.
+    """
+    import pandas as pd
+
+    names = cluster_names(memberships.shape[1])
+    columns: dict[str, Any] = {"cluster": memberships.argmax(axis=1), "ambiguity": ambiguity(memberships)}
+    columns |= dict(zip(names, memberships.T, strict=True))
+    if intervals is not None:
+        for j, name in enumerate(names):
+            columns |= {f"{name}_low": intervals[:, j, 0], f"{name}_high": intervals[:, j, 1]}
+    first = id or "row"
+    return pd.DataFrame({f"{first}_" if first in columns else first: list(ids), **columns})

@@ -1,0 +1,103 @@
+"""The options of a fit as a person types them, made into the library's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from bayessoft.errors import OptionError, listed
+
+__all__ = ["check", "estimator", "spelled_out"]
+
+CLIMBING = ("n_init", "max_iter")
+SAMPLING = ("chains", "draws", "warmup", "target_accept")
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse options that the chosen engine does not use, and sizes that contradict each other."""
+    unused = SAMPLING if options["inference"] == "em" else CLIMBING
+    for name in unused:
+        if options[name] is not None:
+            option, other = f"--{name.replace('_', '-')}", "nuts" if options["inference"] == "em" else "em"
+            raise OptionError(f"{option} is for --inference {other}, not {options['inference']}: leave it out")
+    if options["prior"] == "none" and options["inference"] == "nuts":
+        raise OptionError("--prior none leaves nuts without a posterior: leave it out, or use --inference em")
+    bounds = [f"--{name.replace('_', '-')}" for name in ("min_size", "max_size") if options[name] is not None]
+    if options["sizes"] is not None and bounds:
+        raise OptionError(f"--sizes fixes what {' and '.join(bounds)} would bound: leave one of them out")
+    _size_lists(options)
+
+
+def estimator(options: Mapping[str, Any]) -> Any:
+    """Build the estimator that the options describe."""
+    from bayessoft.estimators.gaussian_mixture import GaussianMixture
+
+    given: dict[str, Any] = {name: options[name] for name in CLIMBING if options[name] is not None}
+    if (sizes := _sizes(options)) is not None:
+        given["sizes"] = sizes
+    inference: Any = options["inference"]
+    if sampling := {name: options[name] for name in SAMPLING if options[name] is not None}:
+        from bayessoft.inference.nuts import NUTS
+
+        inference = NUTS(**sampling)
+    return GaussianMixture(
+        options["components"],
+        covariance_type=options["covariance"],
+        prior="weak" if options["prior"] == "weak" else None,
+        inference=inference,
+        random_state=options["seed"],
+        **given,
+    )
+
+
+@contextmanager
+def spelled_out() -> Iterator[None]:
+    """Add to an error about sizes how their units are written on the command line."""
+    try:
+        yield
+    except OptionError as problem:
+        hint = " (on the command line, unit='rows' is 40 and unit='share' is 40%)" if "unit=" in str(problem) else ""
+        raise OptionError(f"{problem}{hint}") from None
+
+
+def _sizes(options: Mapping[str, Any]) -> Any:
+    """Build the size constraint that the options describe; None without one."""
+    lists, unit = _size_lists(options)
+    if not lists:
+        return None
+    from bayessoft.core.sizes import Between, Fixed
+
+    if "sizes" in lists:
+        return Fixed(lists["sizes"], unit=unit)
+    sides = (lists.get(name) for name in ("min_size", "max_size"))
+    low, high = (side[0] if side is not None and len(side) == 1 else side for side in sides)
+    return Between(low, high, unit=unit)
+
+
+def _size_lists(options: Mapping[str, Any]) -> tuple[dict[str, tuple[float, ...]], str]:
+    """Read the options on sizes, and the unit they share."""
+    given = {name: options[name] for name in ("sizes", "min_size", "max_size") if options[name] is not None}
+    lists = {name: _size_list(f"--{name.replace('_', '-')}", text) for name, text in given.items()}
+    units = {unit for _, unit in lists.values()}
+    if len(units) > 1:
+        mixed = " and ".join(f"--{name.replace('_', '-')} {text}" for name, text in given.items())
+        raise OptionError(f"{mixed} mix rows and shares: give both as rows, or both with %")
+    return {name: numbers for name, (numbers, _) in lists.items()}, units.pop() if units else "rows"
+
+
+def _size_list(option: str, text: str) -> tuple[tuple[float, ...], str]:
+    """Read sizes: rows, or shares where every one has its %."""
+    cells = [cell.strip() for cell in text.split(",")]
+    shares = [cell for cell in cells if cell.endswith("%")]
+    rows = [cell for cell in cells if not cell.endswith("%")]
+    if shares and rows:
+        raise OptionError(
+            f"{option} mixes rows ({listed(rows, str)}) and shares ({listed(shares, str)}): give all of them as rows, "
+            "such as 151,123,68, or all with %, such as 40%,40%,20%"
+        )
+    try:
+        numbers = tuple(float(cell.removesuffix("%")) for cell in cells)
+    except ValueError:
+        raise OptionError(f"{option} is {text!r}: give numbers separated by commas, such as 151,123,68") from None
+    return (tuple(number / 100 for number in numbers), "share") if shares else (numbers, "rows")

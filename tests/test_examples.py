@@ -1,0 +1,120 @@
+"""The examples and the tutorial run as they stand and say what they should."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bayessoft.fit import Status
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+# Lines (regular expressions) that each script prints, and files that it writes into the folder it is given.
+EXPECTED: dict[str, tuple[list[str], list[str]]] = {
+    "penguins.py": (
+        [
+            r"3 clusters, status: converged",
+            r"^\d +0\.36 +123\.00 +47\.50",
+            r"The penguins most in doubt:",
+            r"3\d\d of 342 penguins have a membership above 0\.95",
+            r"^Gentoo (?=.*123)( +0| +123){3}$",
+        ],
+        [],
+    ),
+    "known_sizes.py": (
+        [
+            r"^rows(?=.* 123\.0)(?=.* 151\.0)(?=.* 68\.0)",
+            r"^rows( +114\.0+){3}",
+            r"^price(?=(.* 0\.0+\b){2})(?=.* 0\.3\d)",
+            r"duality gap \de-\d+; converged",
+            r"the price said about 0\.3\d+ nats, the fit paid 0\.3\d+",
+        ],
+        [],
+    ),
+    "wine_posterior.py": (
+        [
+            r"^sampled",
+            r"^weight +0\.\d+ +0\.\d+ +0\.\d+",
+            r"The wines most in doubt",
+            r"^ArviZ: .*'weights'.*'chain': 4, 'draw': 250",
+        ],
+        [],
+    ),
+    "numpyro_model.py": (
+        [
+            r"everywhere( +0\.\d\d \(0\.\d\d to 0\.\d\d\)){3}",
+            r"Biscoe .*\b0\.7\d \(",
+            r"Torgersen .*\b0\.9\d \(",
+        ],
+        [],
+    ),
+    "draw_readme_picture.py": ([r"342 penguins in 3 clusters"], ["penguins.png"]),
+}
+
+
+def run(*command: object, cwd: Path) -> str:
+    """Run Python in a fresh process and give what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_every_script_is_here() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_script(name: str, tmp_path: Path) -> None:
+    lines, files = EXPECTED[name]
+    printed = run(EXAMPLES / name, tmp_path, cwd=tmp_path)
+    for line in lines:
+        assert re.search(line, printed, re.MULTILINE), f"no line like {line!r} in:\n{printed}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    for file in files:
+        assert (tmp_path / file).stat().st_size > 10_000
+        assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
+
+
+def tutorial_blocks(text: str) -> list[tuple[str, str]]:
+    """Pair the Python blocks of a page with the output that it shows for them."""
+    fences = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    pairs = zip(fences, [*fences[1:], ("", "")], strict=True)
+    return [(code, shown if after == "text" else "") for (kind, code), (after, shown) in pairs if kind == "python"]
+
+
+def same(shown: str, printed: str) -> bool:
+    """Compare words exactly and numbers to two in a hundred: EM stops within `tol`, not at the optimum."""
+    number = r"-?\d+(?:\.\d*)?(?:e[-+]?\d+)?"
+    if re.sub(number, "#", shown).split() != re.sub(number, "#", printed).split():
+        return False
+    pairs = zip(re.findall(number, shown), re.findall(number, printed), strict=True)
+    return all(abs(float(a) - float(b)) <= 0.02 * (1 + abs(float(a))) for a, b in pairs)
+
+
+def test_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "data", tmp_path / "examples" / "data")
+    blocks = tutorial_blocks(TUTORIAL.read_text(encoding="utf-8"))
+    script = tmp_path / "tutorial.py"
+    script.write_text("\nprint('-' * 8)\n".join(code for code, _ in blocks), encoding="utf-8")
+    printed = run(script, cwd=tmp_path).split("-" * 8)
+    for (code, shown), found in zip(blocks, printed, strict=True):
+        assert same(shown, found), f"{code}\nshown:\n{shown}\nprinted:\n{found}"
+
+
+def test_comparison_of_outputs_can_fail() -> None:
+    assert same("rows 123.0", "rows 123.1")
+    assert not same("rows 123.0", "rows 130.0")
+    assert not same("rows 123.0", "row 123.0")
+
+
+@pytest.mark.parametrize("status", Status)
+def test_tutorial_says_what_to_do(status: Status) -> None:
+    assert f"`{status.name}`" in TUTORIAL.read_text(encoding="utf-8")
