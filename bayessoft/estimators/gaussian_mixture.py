@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin
+from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -32,7 +32,7 @@ from bayessoft.numerics import scoped
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
+class GaussianMixture(DensityMixin, BaseEstimator):
     """Gaussian mixture: soft clusters with their proportions, means and covariances.
 
     A drop-in for scikit-learn's `GaussianMixture`: the same arguments with the same defaults, the same attributes.
@@ -276,7 +276,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
             self.sizes_, self.prices_, self.duality_gap_ = under.sizes, under.prices, under.duality_gap
 
     def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
-        check_is_fitted(self)
+        check_is_fitted(self, "fit_")
         return self.fit_.evaluate(self._known(X).values)
 
     def _known(self, X: Any) -> Rows:
@@ -314,7 +314,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
 
     def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
         """Draw rows from the fitted mixture, and the clusters that they come from, ordered by cluster."""
-        check_is_fitted(self)
+        check_is_fitted(self, "fit_")
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
             raise OptionError(f"Invalid value for 'n_samples': {n_samples!r}: pass a whole number >= 1")
         rng = np.random.default_rng(check_random_state(self.random_state).randint(1 << 31))
@@ -335,7 +335,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
             weight's standard deviation, interval, effective sample size and R-hat, and the interval of the expected
             size; intervals are NaN where the status says that clusters cannot be told apart.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)
         columns = self._columns() or [f"x{j}" for j in range(self.n_features_in_)]
         return posterior.summary(self.fit_, STRUCTURES[self.covariance_type], columns, interval)
@@ -362,7 +362,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         FitError
             The status says that clusters cannot be told apart from draw to draw.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)
         posterior.drawn(self.fit_, "membership_interval")
         posterior.trusted(self.fit_)
@@ -383,7 +383,7 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         InferenceData or DataTree
             Of ArviZ 0.x or 1.x.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fit_")
         posterior.drawn(self.fit_, "to_arviz")
         data = None if X is None else self._known(X)
         return to_arviz(self.fit_, data, self._columns(), log_likelihood)
@@ -396,5 +396,5 @@ class GaussianMixture(ClusterMixin, DensityMixin, BaseEstimator):
         path : str or path
             The folder; refused where it exists.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "fit_")
         import_module("bayessoft.store").save(self, path)

@@ -172,11 +172,11 @@ def _potential(mixture: Mixture, rows: Tiles) -> Any:
 def _begin(program: NUTS, mixture: Mixture, rows: Tiles, starts: Any, keys: Array) -> Any:
     """Give the chains' first states at proportions and parameters."""
 
-    def one(start: Any, key: Array) -> Any:
-        weights, parameters = start
+    def one(start: Any) -> Any:
+        weights, parameters, key = start
         tiny = jnp.finfo(weights.dtype).eps
         weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a share of 0 lies at infinity
         z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
         return program._kernel(mixture, rows, z, None, None, key)[0]
 
-    return jax.vmap(one)(starts, keys)
+    return program.together(one, (*starts, keys))
