@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
@@ -25,6 +25,8 @@ from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 
 __all__ = ["NUTS", "Draw"]
+
+TRIES = 5  # clusterings by k-means that a chain has to start from: one alone may be a poor one, and its mode a trap
 
 
 @pytree()
@@ -106,13 +108,18 @@ class NUTS(Sampler):
             )
 
     def begin(self, problem: Problem) -> Any:
-        """Give the state before the first step, for each chain: at rough clusters, by k-means with its own seed."""
+        """Give the state before the first step, for each chain: the best of some clusterings by k-means of its own."""
         # One more than the prior's concentration: the mean of the proportions, which is inside the simplex.
         inside = problem.standard.weights and problem.standard.weights.raised(1.0)
         posed = replace(problem, standard=replace(problem.standard, weights=inside))
-        found = begin(posed, "kmeans", self.chains, jnp.zeros((), problem.tiles.x.dtype))
-        starts = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (self.chains, *leaf.shape[1:])), found)
-        starts = found if len(found[0]) == self.chains else starts
+        found = begin(posed, "kmeans", TRIES * self.chains, jnp.zeros((), problem.tiles.x.dtype))
+        tries = min(TRIES, len(found[0]))
+        starts = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (tries * self.chains, *leaf.shape[1:])).reshape(
+                self.chains, tries, *leaf.shape[1:]
+            ),
+            found,
+        )
         keys = jax.random.split(jax.random.key(problem.seed), self.chains)
         return _begin(self.program, problem.standard, problem.tiles, starts, keys)
 
@@ -170,13 +177,20 @@ def _potential(mixture: Mixture, rows: Tiles) -> Any:
 
 @partial(jax.jit, static_argnums=0)
 def _begin(program: NUTS, mixture: Mixture, rows: Tiles, starts: Any, keys: Array) -> Any:
-    """Give the chains' first states at proportions and parameters."""
+    """Give the chains' first states, each at the proportions and parameters of the highest density among its own."""
 
-    def one(start: Any) -> Any:
-        weights, parameters, key = start
+    def value(start: Any) -> Array:
+        weights, parameters = start
+        found = sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows)
+        return found + mixture.log_prior(weights, parameters)
+
+    def one(chain: Any) -> Any:
+        starts, key = chain
+        best = jnp.nanargmax(lax.map(value, starts))
+        weights, parameters = jax.tree.map(lambda leaf: leaf[best], starts)
         tiny = jnp.finfo(weights.dtype).eps
-        weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a share of 0 lies at infinity
+        weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a given share of 0 lies at infinity
         z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
         return program._kernel(mixture, rows, z, None, None, key)[0]
 
-    return program.together(one, (*starts, keys))
+    return program.together(one, (starts, keys))

@@ -1,0 +1,442 @@
+"""Faults planted into shipped code: a law counts when it catches them.
+
+A fault names a law test, and an attribute of a module or class of the library with a mutation of it. The runner of
+`test_faults` applies the mutation and runs that very test, which has to fail.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .worlds import MEMBERS
+
+FULL, TIED, DIAG, SPHERICAL = MEMBERS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mutation that a law has to catch.
+
+    Attributes
+    ----------
+    law, test : str
+        The law, also the name of its module after ``test_``, and the function in it that is to fail.
+    arguments : dict
+        What the function is called with.
+    target : str
+        ``module:attribute`` or ``module:Class.attribute``, without the leading "bayessoft.".
+    what : str
+        The fault in words.
+    mutate : callable
+        Gives the faulty attribute for the shipped one.
+    """
+
+    law: str
+    test: str
+    arguments: dict[str, Any]
+    target: str
+    what: str
+    mutate: Callable[[Any], Any]
+
+    def __str__(self) -> str:
+        """Name it in the id of a test."""
+        return f"{self.law}: {self.target}: {self.what}"
+
+    def run_law(self) -> None:
+        """Run the law's own test."""
+        getattr(import_module(f".test_{self.law}", __package__), self.test)(**self.arguments)
+
+
+@contextmanager
+def planted(fault: Fault) -> Iterator[None]:
+    """Apply a fault; a function is replaced wherever a module of the library holds it under its name."""
+    module_name, _, path = fault.target.partition(":")
+    module = import_module(f"bayessoft.{module_name}")
+    *inside, name = path.split(".")
+    holder = getattr(module, inside[0]) if inside else module
+    original = vars(holder)[name]
+    holders = [holder]
+    if not inside:
+        ours = [m for key, m in list(sys.modules.items()) if key.partition(".")[0] == "bayessoft"]
+        holders = [m for m in ours if vars(m).get(name) is original]
+    faulty = fault.mutate(original)
+    jax.clear_caches()  # what was compiled before does not see the fault
+    try:
+        for each in holders:
+            setattr(each, name, faulty)
+        yield
+    finally:
+        for each in holders:
+            setattr(each, name, original)
+        jax.clear_caches()
+
+
+def adding(extra: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Add something to what a function gives."""
+    return lambda original: lambda *args: original(*args) + extra(*args)
+
+
+def taking(change: Callable[..., tuple]) -> Callable[[Any], Any]:
+    """Change the arguments of a function."""
+    return lambda original: lambda *args: original(*change(*args))
+
+
+def forgetful_about(original: Any) -> Any:
+    def about(self: Any, structure: Any, points: Any) -> Any:
+        second = self.second - 2 * structure.outer(self.first, points - self.reference)
+        return replace(original(self, structure, points), second=second)
+
+    return about
+
+
+def without_last_tile(original: Any) -> Any:
+    def over_tiles(tile: Any, rows: Any, *more: Any) -> Any:
+        return original(tile, replace(rows, x=rows.x[:-1], w=rows.w[:-1]), *(a[:-1] for a in more))
+
+    return over_tiles
+
+
+def heavy_filling(original: Any) -> Any:
+    def tiles(*args: Any) -> Any:
+        rows = original(*args)
+        return replace(rows, w=jnp.where(rows.w == 0, 1.0, rows.w))
+
+    return tiles
+
+
+def with_prior_field(name: str, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Run a method of a family under a prior with one field changed."""
+
+    def mutate(original: Any) -> Any:
+        def method(self: Any, *args: Any) -> Any:
+            prior = replace(self.prior, **{name: change(getattr(self.prior, name))})
+            return original(replace(self, prior=prior), *args)
+
+        return method
+
+    return mutate
+
+
+def moving_reference(original: Any) -> Any:
+    def collect(self: Any, parameters: Any, total: Any, fast: bool) -> Any:
+        return replace(original(self, parameters, total, fast), reference=parameters.means)
+
+    return collect
+
+
+def heavy_statistics(original: Any) -> Any:
+    def sweep(*args: Any) -> Any:
+        value, statistics = original(*args)
+        return value, replace(statistics, weight=1.01 * statistics.weight)
+
+    return sweep
+
+
+def unweighted(original: Any) -> Any:
+    return lambda scores, log_weights, prices=None: original(scores, 0 * log_weights, prices)
+
+
+def peaked(original: Any) -> Any:
+    def assign(scores: Any, log_weights: Any, prices: Any = None) -> Any:
+        _, r = original(scores, log_weights, prices)
+        return (scores + log_weights[:, None]).max(0), r
+
+    return assign
+
+
+def tilted(original: Any) -> Any:
+    def assign(scores: Any, log_weights: Any, prices: Any = None) -> Any:
+        return original(scores, log_weights + 1e-3 * jnp.arange(len(log_weights)), prices)
+
+    return assign
+
+
+def priceless(original: Any) -> Any:
+    return lambda scores, log_weights, prices=None: original(scores, log_weights)
+
+
+def first_row_heavier(original: Any) -> Any:
+    def over_tiles(tile: Any, rows: Any, *more: Any) -> Any:
+        return original(tile, replace(rows, w=rows.w.at[0, 0].multiply(2.0)), *more)
+
+    return over_tiles
+
+
+def loose(original: Any) -> Any:
+    return lambda *args: (replace(original(*args)[0], prices=jnp.zeros(3)), original(*args)[1])
+
+
+def half_log_two_pi(self: Any, parameters: Any, x: Any, fast: bool) -> Any:
+    return 0.5 * x.shape[1] * jnp.log(2 * jnp.pi)
+
+
+GAUSSIAN, COVARIANCE, PRIOR = "families.gaussian", "families.covariance", "families.normal_inverse_wishart"
+SHARED = {"member": FULL, "prior": "shared"}
+
+FAULTS = (
+    Fault(
+        "additive",
+        "test_statistics_of_parts_about_different_points_add_up",
+        {"member": FULL, "fast": False},
+        f"{GAUSSIAN}:Moments.about",
+        "re-basing forgets the step's own square",
+        forgetful_about,
+    ),
+    Fault(
+        "additive",
+        "test_the_size_of_tiles_changes_nothing",
+        {"member": DIAG, "offset": 0.0},
+        "core.sweep:over_tiles",
+        "the last tile is lost",
+        without_last_tile,
+    ),
+    Fault(
+        "additive",
+        "test_the_size_of_tiles_changes_nothing",
+        {"member": DIAG, "offset": 0.0},
+        "core.sweep:tiles",
+        "filling has weight 1",
+        heavy_filling,
+    ),
+    Fault(
+        "bayes_rule",
+        "test_prior_times_likelihood_over_posterior_is_constant",
+        SHARED,
+        f"{PRIOR}:NormalInverseWishart.log_density",
+        "the scale counts 10 % more",
+        taking(lambda self, *rest: (replace(self, scale=1.1 * self.scale), *rest)),
+    ),
+    Fault(
+        "bayes_rule",
+        "test_prior_times_likelihood_over_posterior_is_constant",
+        {"member": TIED, "prior": "each"},
+        f"{GAUSSIAN}:Gaussian.statistics_log_density",
+        "the normaliser counts 10 % more rows",
+        taking(lambda self, theta, s: (self, theta, replace(s, weight=1.1 * s.weight))),
+    ),
+    Fault(
+        "bayes_rule",
+        "test_prior_times_likelihood_over_posterior_is_constant",
+        {"member": SPHERICAL, "prior": "shared"},
+        f"{COVARIANCE}:Spherical.log_det",
+        "one dimension of them all",
+        lambda original: lambda self, factor, d: original(self, factor, 1),
+    ),
+    Fault(
+        "mode",
+        "test_the_posterior_is_flat_at_its_mode",
+        SHARED,
+        f"{GAUSSIAN}:Gaussian.mode",
+        "a degree of freedom less",
+        with_prior_field("degrees_of_freedom", lambda nu: nu - 1),
+    ),
+    Fault(
+        "mode",
+        "test_the_posterior_is_flat_at_its_mode",
+        {"member": DIAG, "prior": "each"},
+        f"{PRIOR}:NormalInverseWishart.log_density",
+        "a power of the determinant more",
+        adding(lambda self, structure, means, factors: structure.log_det(factors, means.shape[1]).sum()),
+    ),
+    Fault(
+        "mode",
+        "test_the_posterior_is_flat_at_its_mode",
+        {"member": SPHERICAL, "prior": "none"},
+        f"{COVARIANCE}:Spherical.degrees",
+        "rows counted, not cells",
+        lambda original: lambda self, weight, d: weight,
+    ),
+    Fault(
+        "mode",
+        "test_the_posterior_is_flat_at_its_mode",
+        SHARED,
+        "families.weights:Dirichlet.mode",
+        "the posterior mean in the place of its mode",
+        lambda original: (
+            lambda self, weight: (weight + self.concentration) / jnp.sum(weight + jnp.asarray(self.concentration))
+        ),
+    ),
+    Fault(
+        "fast_is_plain",
+        "test_scores_are_log_densities",
+        {"member": FULL, "fast": False, "d": 2},
+        f"{COVARIANCE}:Full.whiten",
+        "the factor transposed",
+        taking(lambda self, factor, difference: (self, jnp.swapaxes(factor, 1, 2), difference)),
+    ),
+    Fault(
+        "fast_is_plain",
+        "test_scores_are_log_densities",
+        {"member": FULL, "fast": True, "d": 19},
+        f"{COVARIANCE}:_blocks",
+        "products between blocks left out",
+        lambda original: lambda d: [pair for pair in original(d) if pair[0] == pair[1]],
+    ),
+    Fault(
+        "fast_is_plain",
+        "test_scores_are_log_densities",
+        {"member": TIED, "fast": True, "d": 2},
+        f"{GAUSSIAN}:Gaussian.tile_log_density",
+        "a constant dropped",
+        adding(half_log_two_pi),
+    ),
+    Fault(
+        "derivative",
+        "test_gradient_and_hessian_are_autodiffs",
+        {"member": DIAG},
+        f"{GAUSSIAN}:Gaussian.collect",
+        "the reference point moves in one place of two",
+        moving_reference,
+    ),
+    Fault(
+        "derivative",
+        "test_gradient_and_hessian_are_autodiffs",
+        {"member": DIAG},
+        "core.sweep:sweep",
+        "1 % too much weight in the statistics",
+        heavy_statistics,
+    ),
+    Fault(
+        "equivariance",
+        "test_the_fit_of_mapped_rows_is_the_mapped_fit",
+        {"member": SPHERICAL, "prior": "none"},
+        f"{COVARIANCE}:Spherical.group",
+        "columns scaled one by one, no symmetry of this model",
+        lambda original: "columns",
+    ),
+    Fault(
+        "equivariance",
+        "test_the_fit_of_mapped_rows_is_the_mapped_fit",
+        {"member": FULL, "prior": "shared"},
+        f"{PRIOR}:NormalInverseWishart.standardised",
+        "the prior mean keeps its units",
+        lambda original: lambda self, *args: replace(original(self, *args), mean=self.mean),
+    ),
+    Fault(
+        "equivariance",
+        "test_the_fit_of_mapped_rows_is_the_mapped_fit",
+        {"member": FULL, "prior": "none"},
+        f"{COVARIANCE}:Matrices.map_covariance",
+        "the map transposed",
+        taking(lambda self, covariance, a: (self, covariance, a.T)),
+    ),
+    Fault(
+        "density",
+        "test_score_samples_integrates_to_one",
+        {"kind": "diag", "d": 1, "prior": None},
+        "numerics:Affine.log_det",
+        "the volume of the standardising map forgotten",
+        lambda original: property(lambda self: 0.0),
+    ),
+    Fault(
+        "density",
+        "test_the_prior_on_a_component_integrates_to_one",
+        {"member": FULL},
+        f"{PRIOR}:NormalInverseWishart.log_density",
+        "a constant dropped",
+        adding(lambda self, structure, means, factors: 0.5 * np.log(2)),
+    ),
+    Fault(
+        "density",
+        "test_the_prior_on_proportions_integrates_to_one",
+        {},
+        "families.weights:Dirichlet.log_density",
+        "the normaliser dropped",
+        lambda original: lambda self, weights: jnp.sum((jnp.asarray(self.concentration) - 1) * jnp.log(weights)),
+    ),
+    Fault(
+        "density",
+        "test_what_a_prior_draws_has_its_density",
+        {"member": FULL},
+        f"{PRIOR}:NormalInverseWishart.draw",
+        "drawn with a degree of freedom more",
+        taking(lambda self, *rest: (replace(self, degrees_of_freedom=self.degrees_of_freedom + 1), *rest)),
+    ),
+    Fault(
+        "tiny_worlds",
+        "test_likelihood_and_memberships_by_enumeration",
+        {"member": FULL},
+        "core.assign:assign",
+        "proportions left out",
+        unweighted,
+    ),
+    Fault(
+        "tiny_worlds",
+        "test_likelihood_and_memberships_by_enumeration",
+        {"member": TIED},
+        "core.assign:assign",
+        "the largest term in the place of their sum",
+        peaked,
+    ),
+    Fault(
+        "symmetry",
+        "test_relabelling_permutes_the_statistics",
+        {"member": DIAG},
+        "core.assign:assign",
+        "later clusters favoured a little",
+        tilted,
+    ),
+    Fault(
+        "symmetry",
+        "test_the_order_of_rows_changes_nothing",
+        {"member": DIAG},
+        "core.sweep:over_tiles",
+        "the first row counts twice",
+        first_row_heavier,
+    ),
+    Fault(
+        "sizes",
+        "test_memberships_are_those_of_proportional_fitting",
+        {},
+        "core.dual:solve",
+        "prices of 0 given",
+        loose,
+    ),
+    Fault(
+        "sizes",
+        "test_prices_have_the_signs_of_their_bounds",
+        {"low": [-54, 4, -54], "high": [-1, 54, 54]},
+        "core.dual:Bounds.linear",
+        "the high bound priced as the low one",
+        lambda original: lambda self, prices: jnp.sum(prices * self.low),
+    ),
+    Fault(
+        "sizes",
+        "test_a_fit_keeps_its_constraint",
+        {"member": FULL, "name": "fixed"},
+        "core.dual:centred",
+        "prices left without their convention",
+        lambda original: lambda bounds, dual: dual.prices + 1,
+    ),
+    Fault(
+        "sizes",
+        "test_one_more_unit_of_size_is_worth_minus_its_price",
+        {},
+        "core.assign:assign",
+        "prices ignored",
+        priceless,
+    ),
+)
+
+COVERED = (
+    "core.sweep:",
+    "core.assign:",
+    "core.dual:",
+    f"{GAUSSIAN}:Gaussian.mode",
+    f"{GAUSSIAN}:Gaussian.tile_log_density",
+    f"{GAUSSIAN}:Gaussian.collect",
+    f"{GAUSSIAN}:Gaussian.statistics_log_density",
+    f"{COVARIANCE}:Full.whiten",
+    f"{COVARIANCE}:_blocks",
+    f"{PRIOR}:NormalInverseWishart.log_density",
+    "families.weights:Dirichlet.log_density",
+)
+"""Beginnings of targets of which each has at least one fault: the pass, the assignment, the dual, both forms of the
+score, the statistics, the mode and the priors."""

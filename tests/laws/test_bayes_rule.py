@@ -1,0 +1,62 @@
+"""Law "Bayes rule": log prior + log likelihood - log posterior is the same number for every parameter.
+
+The posteriors are conjugate ones, written here from Gelman et al., *Bayesian Data Analysis*, 3rd ed., sections 3.4 and
+3.6, from the rows themselves: no statistics of the library enter them.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
+from bayessoft.families.weights import Dirichlet
+
+from .worlds import MEMBERS, label, parameters, points, proportions, shares, with_prior
+
+K, D, N = 3, 2, 24
+
+
+def updated(member, x, r):
+    """The conjugate posterior of a prior after rows x with responsibilities r."""
+    prior, kind = member.prior, member.covariance_type
+    kappa = np.broadcast_to(prior.mean_precision, (K,))
+    centre = np.broadcast_to(prior.mean, (K, D))
+    count = r.sum(1)
+    average = (r @ x) / count[:, None]
+    mean = (kappa[:, None] * centre + count[:, None] * average) / (kappa + count)[:, None]
+    away = x[None] - average[:, None]
+    scatter = np.einsum("kt,kta,ktb->kab", r, away, away)
+    step = average - centre
+    scatter = scatter + (kappa * count / (kappa + count))[:, None, None] * step[:, :, None] * step[:, None, :]
+    variances = np.einsum("kdd->kd", scatter)
+    added = {"full": scatter, "tied": scatter.sum(0), "diag": variances, "spherical": variances.sum(1)}[kind]
+    seen = {"full": count, "tied": count.sum(), "diag": count, "spherical": D * count}[kind]
+    posterior = NormalInverseWishart(mean, kappa + count, prior.degrees_of_freedom + seen, prior.scale + added)
+    return posterior.checked(member.structure, K, D)
+
+
+@pytest.mark.parametrize("prior", ["shared", "each"])
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_prior_times_likelihood_over_posterior_is_constant(member, prior):
+    member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
+    start = parameters(member, K, D, seed=50)
+    statistics = member.collect(start, member.tile_statistics(start, x, r, False), False)
+    posterior = updated(member, x, r)
+    constants = []
+    for seed in range(5):
+        theta = parameters(member, K, D, seed=seed)
+        likelihood = member.statistics_log_density(theta, statistics)
+        after = posterior.log_density(member.structure, theta.means, theta.factors)
+        constants.append(float(member.log_prior(theta) + likelihood - after))
+    # terms of some hundred nats, each a sum of some dozens: rounding under 1e-12 of 1e3
+    np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-9)
+
+
+def test_proportions_follow_bayes_rule():
+    prior, counts = Dirichlet([1.0, 2.5, 0.7]), np.array([3.2, 0.0, 8.8])
+    posterior = Dirichlet(np.asarray(prior.concentration) + counts)
+    constants = []
+    for seed in range(5):
+        pi = jnp.asarray(proportions(3, seed))
+        constants.append(float(prior.log_density(pi) + jnp.sum(counts * jnp.log(pi)) - posterior.log_density(pi)))
+    np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-11)  # terms of some ten nats

@@ -1,0 +1,127 @@
+"""Law "density": what is called a density integrates to 1, and a prior is one density, drawn from or evaluated."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pytest
+from numpyro import handlers
+from numpyro.infer.util import log_density
+
+from bayessoft import GaussianMixture, NormalInverseWishart
+from bayessoft.families.weights import Dirichlet
+
+from .worlds import KINDS, MEMBERS, label, points, start, with_prior
+
+K, N = 2, 54
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # a few steps on purpose
+
+
+@pytest.mark.parametrize("d, prior", [(1, None), (2, "weak")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_score_samples_integrates_to_one(kind, d, prior):
+    x = 3 * points(N, d) + 5
+    gm = GaussianMixture(K, covariance_type=kind, prior=prior, max_iter=5, random_state=0).fit(x)
+    # On an even grid the trapezoidal rule errs by exp(-2 (pi sd / step)^2), and the rest lies beyond 8 sd: both below
+    # 1e-12 for every component, so that 1e-9 is the rounding of 1e4 terms with room to spare.
+    spread = np.sqrt(np.linalg.eigvalsh(np.cov(x.T).reshape(d, d)).max())
+    narrow = 1 / np.sqrt(np.linalg.eigvalsh(gm.precisions_).max() if kind in KINDS[:2] else gm.precisions_.max())
+    step = narrow / 1.5
+    axes = [np.arange(c.min() - 8 * spread, c.max() + 8 * spread, step) for c in x.T]
+    grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, d)
+    np.testing.assert_allclose(np.exp(gm.score_samples(grid)).sum() * step**d, 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_the_prior_on_a_component_integrates_to_one(member):
+    structure = member.structure
+    shape = structure.shape(1, 1)
+    scale = np.full(shape if member.covariance_type == "tied" else shape[1:], 1.3)
+    prior = NormalInverseWishart(np.array([0.4]), 0.3, 5.0, scale).checked(structure, 1, 1)
+
+    def mass(z, u):
+        """Density times volume at the log variance u, z prior standard deviations from the prior mean."""
+        spread = jnp.exp(u / 2) / jnp.sqrt(0.3)
+        factor = jnp.full(shape, jnp.exp(-u / 2))
+        return jnp.exp(prior.log_density(structure, (0.4 + z * spread)[None, None], factor) + u) * spread
+
+    # smooth, and below 1e-16 at the edges: the trapezoidal rule on an even grid is exact to rounding
+    z, u = np.linspace(-10, 10, 101), np.linspace(-6, 18, 241)
+    total = jax.jit(lambda z, u: jax.vmap(lambda a: jax.vmap(lambda b: mass(a, b))(u))(z).sum())(z, u)
+    np.testing.assert_allclose(total * (z[1] - z[0]) * (u[1] - u[0]), 1, atol=1e-10)
+
+
+def test_the_prior_on_proportions_integrates_to_one():
+    prior = Dirichlet([1.5, 3.0, 1.0])
+
+    def mass(a, b):
+        """Density times volume, by two logistic sticks."""
+        first, second = jax.nn.sigmoid(a), jax.nn.sigmoid(b)
+        rest = 1 - first
+        weights = jnp.stack([first, rest * second, rest * (1 - second)])
+        return jnp.exp(prior.log_density(weights)) * first * rest**2 * second * (1 - second)
+
+    t = np.linspace(-30, 30, 301)  # ends in exp(-30) = 1e-13; smooth, so the trapezoidal rule is exact to rounding
+    total = jax.jit(lambda t: jax.vmap(lambda a: jax.vmap(lambda b: mass(a, b))(t))(t).sum())(t)
+    np.testing.assert_allclose(total * (t[1] - t[0]) ** 2, 1, atol=1e-10)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_what_a_prior_draws_has_its_density(member):
+    k, d = 2, 2
+    member = with_prior(member, "each", k, d)
+    structure = member.structure
+
+    def model():
+        return member.draw(numpyro.sample, k)
+
+    sites = {
+        name: site["value"]
+        for name, site in handlers.trace(handlers.seed(model, jax.random.key(3))).get_trace().items()
+        if site["type"] == "sample"
+    }
+    spread_name = next(name for name in sites if name != "means")
+    lower = np.tril_indices(d)
+
+    def covariances(free):
+        """The free entries of the covariances, from the free entries of the site."""
+        site = free
+        if structure.matrix:
+            site = jnp.zeros_like(sites[spread_name]).at[..., lower[0], lower[1]].set(free)
+        drawn = handlers.substitute(model, data={"means": sites["means"], spread_name: site})
+        spread = structure.covariance(handlers.seed(drawn, 0)().factors)
+        return spread[..., lower[0], lower[1]] if structure.matrix else spread
+
+    free = sites[spread_name][..., lower[0], lower[1]] if structure.matrix else sites[spread_name]
+    jacobian = jax.jit(jax.jacfwd(covariances))(free).reshape(free.size, free.size)
+    theta = handlers.seed(handlers.substitute(model, data=sites), 0)()
+    drawn = log_density(model, (), {}, sites)[0] - jnp.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(member.log_prior(theta), drawn, rtol=1e-10)  # a dozen terms of some ten nats
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_the_objective_is_log_density_plus_log_prior_in_original_units(member):
+    """At a fixed point the last step's objective is that of the result; units of columns differ by 1e4."""
+    x = points(N, 2) * np.array([0.01, 100.0])
+    kind = member.covariance_type
+    x = x if kind != "spherical" else 100 * points(N, 2)
+    options = dict(covariance_type=kind, prior="weak", weight_concentration_prior=2.0, tol=1e-12, max_iter=3000)
+    gm = GaussianMixture(K, **options, random_state=0).fit(x)
+    mixture = gm.fit_.mixture
+    theta = type(member.centres(jnp.ones((1, 1))))(jnp.asarray(gm.means_), jnp.asarray(gm.precisions_cholesky_))
+    expected = gm.score_samples(x).mean() + float(mixture.log_prior(jnp.asarray(gm.weights_), theta)) / N
+    # the objective still rises by up to tol a step, and EM's rate here leaves some hundred times that
+    np.testing.assert_allclose(gm.lower_bound_, expected, atol=1e-9)
+
+
+def test_a_start_given_in_original_units_has_the_density_it_states():
+    from scipy.stats import multivariate_normal
+
+    member = MEMBERS[0]
+    begin, x = start(member, K, 2), points(N, 2)
+    gm = GaussianMixture(K, **begin, max_iter=1, tol=0, reg_covar=0).fit(x)
+    densities = [
+        w * multivariate_normal(m, np.linalg.inv(p)).pdf(x)
+        for w, m, p in zip(begin["weights_init"], begin["means_init"], begin["precisions_init"], strict=True)
+    ]
+    np.testing.assert_allclose(gm.lower_bound_, np.log(np.sum(densities, 0)).mean(), rtol=1e-12)

@@ -1,0 +1,44 @@
+"""Law "fast = plain": the score of a tile, in both forms, is the log density of the stated likelihood."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from .worlds import MEMBERS, label, parameters, points, shares
+
+
+@partial(jax.jit, static_argnums=3)
+def both_scores(member, theta, x, fast):
+    return member.tile_log_density(theta, x, fast), member.likelihood(theta).log_prob(x[:, None, :]).T
+
+
+@partial(jax.jit, static_argnums=4)
+def collected(member, theta, x, r, fast):
+    return member.collect(theta, member.tile_statistics(theta, x, r, fast), fast)
+
+
+# 19 columns make more than one block of the products of pairs
+@pytest.mark.parametrize("fast, d", [(True, 2), (True, 19), (False, 2)], ids=["product", "blocks", "centred"])
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_scores_are_log_densities(member, fast, d):
+    x, theta = points(7, d), parameters(member, 2, d)
+    scores, plain = both_scores(member, theta, x, fast)
+    # squared distances of some hundred in d + d^2 terms: rounding below 1e-12, times the condition of about 10
+    np.testing.assert_allclose(scores, plain, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_both_forms_of_the_statistics_agree(member, d=19):
+    x, r, theta = points(7, d), shares(7, 2), parameters(member, 2, d)
+    product, centred = (collected(member, theta, x, r, fast) for fast in (True, False))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), product, centred)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_the_density_of_statistics_is_the_sum_over_rows(member):
+    x, r, theta, other = points(7, 2), shares(7, 2), parameters(member, 2, 2), parameters(member, 2, 2, seed=4)
+    statistics = collected(member, other, x, r, False)
+    expected = np.sum(r * both_scores(member, theta, x, False)[1])
+    np.testing.assert_allclose(member.statistics_log_density(theta, statistics), expected, rtol=1e-12)

@@ -1,0 +1,121 @@
+"""Law "sizes": a constraint holds, the duality gap is closed, and prices mean what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayessoft import Between, Fixed, GaussianMixture
+from bayessoft.core import dual as core
+from bayessoft.core import sweep
+
+from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, rowwise, start, swept
+
+N, K, D = 54, 3, 2
+FREE = None
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # ten steps on purpose
+
+CONSTRAINTS = {
+    "fixed": Fixed([30, 16, 8], order="given"),
+    "one-low": Between([30, FREE, FREE], FREE, order="given"),
+    "low-and-high": Between([FREE, 20, FREE], [12, FREE, 30], order="given"),
+    "all-active": Between([30, 4, 4], [FREE, 8, 20], order="given"),
+    "slack": Between(1, 53, order="given"),
+}
+
+
+def check_signs(low, high, sizes, prices):
+    # a size is met to 1e-9 of the total weight, see `dual.tolerance`; 1e-7 leaves room for the last M-step
+    met = 1e-7 * sizes.sum()
+    assert (sizes >= low - met).all() and (sizes <= high + met).all()
+    loose = low < high
+    assert (np.abs(sizes - low)[loose & (prices > 0)] < met).all()
+    assert (np.abs(sizes - high)[loose & (prices < 0)] < met).all()
+    np.testing.assert_array_equal(prices[(sizes > low + met) & (sizes < high - met)], 0)
+
+
+# the dual sees scores alone: one constraint shows that every member reaches it
+CROSS = [(MEMBERS[0], name) for name in CONSTRAINTS] + [(member, "fixed") for member in MEMBERS[1:]]
+
+
+@pytest.mark.parametrize("member, name", CROSS, ids=lambda part: part if isinstance(part, str) else label(part))
+def test_a_fit_keeps_its_constraint(member, name):
+    constraint, x = CONSTRAINTS[name], points(N, D)
+    options = dict(covariance_type=member.covariance_type, reg_covar=1e-3, max_iter=10, tol=0, **start(member, K, D))
+    gm = GaussianMixture(K, sizes=constraint, **options).fit(x)
+    low, high = constraint.bounds(K, N)
+    np.testing.assert_allclose(gm.sizes_.sum(), N, rtol=1e-12)
+    np.testing.assert_allclose(gm.responsibilities_.sum(0), gm.sizes_, atol=1e-9 * N)
+    check_signs(low, high, gm.sizes_, gm.prices_)
+    # met to 1e-9 of the total at prices of a few nats: the gap is of the order of their product
+    assert 0 <= gm.duality_gap_ < 1e-8 * N * (1 + np.abs(gm.prices_).max())
+    if name == "fixed":
+        np.testing.assert_allclose(gm.sizes_ @ gm.prices_, 0, atol=1e-9 * N)
+        np.testing.assert_allclose(gm.weights_, gm.sizes_ / N, atol=1e-8)
+    if name == "slack":
+        free = GaussianMixture(K, **options).fit(x)
+        np.testing.assert_allclose(gm.means_, free.means_, rtol=1e-9)  # no price, so the same ten steps
+
+
+@jax.jit
+def solved(member, theta, log_weights, rows, bounds):
+    """The E-step under bounds, from no prices."""
+    dual, _ = core.solve(member, theta, log_weights, rows, bounds, jnp.zeros_like(bounds.low))
+    gap = core.certificate(member, theta, log_weights, rows, bounds, dual)
+    return dual, core.centred(bounds, dual), gap, sweep.log_likelihood(member, theta, log_weights, rows)
+
+
+def world():
+    member = MEMBERS[0]
+    theta, logs = parameters(member, K, D), jnp.log(jnp.asarray(proportions(K)))
+    return member, theta, logs, laid_out(points(N, D), tile_rows=8)
+
+
+def bounds_of(low, high):
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    return core.Bounds(jnp.asarray(low), jnp.asarray(high), jnp.asarray(bool((low == high).all())))
+
+
+def test_one_more_unit_of_size_is_worth_minus_its_price():
+    model, sizes = world(), np.array([30.0, 16.0, 8.0])
+    dual, prices, gap, free = solved(*model, bounds_of(sizes, sizes))
+    assert abs(float(gap)) < 1e-6
+    assert float(dual.value) < float(free)  # a bound on the log-likelihood: the divergence is not negative
+    step = 1e-3
+    for i, j in ((0, 1), (1, 2)):
+        way = step * (np.eye(K)[i] - np.eye(K)[j])
+        up, down = (solved(*model, bounds_of(sizes + s * way, sizes + s * way))[0].value for s in (1, -1))
+        # central differences: step^2 times a third derivative of order 1/size^2, and rounding 1e-10 / step
+        np.testing.assert_allclose((up - down) / (2 * step), prices[j] - prices[i], atol=1e-6)
+
+
+def test_memberships_are_those_of_proportional_fitting():
+    """The oracle: rescale clusters to their sizes and rows to 1 until both hold (Sinkhorn), in NumPy."""
+    member, theta, logs, rows = world()
+    sizes = np.array([30.0, 16.0, 8.0])
+    dual, _, _, _ = solved(member, theta, logs, rows, bounds_of(sizes, sizes))
+    free = np.moveaxis(np.asarray(rowwise(member, theta, logs, rows)[1]), 1, 2).reshape(-1, K)[:N]
+    ours = np.moveaxis(np.asarray(sweep.rowwise(member, theta, logs, rows, dual.prices)[1]), 1, 2).reshape(-1, K)[:N]
+    q = free
+    for _ in range(2000):  # the rate depends on the overlap of the clusters; this many are far past the end
+        q = q * (sizes / q.sum(0))
+        q = q / q.sum(1, keepdims=True)
+    np.testing.assert_allclose(ours, q, atol=1e-7)  # sizes met to 1e-9 of 54 rows
+
+
+# in rows more than the clusters have by themselves
+LOW_HIGH = [([4, -54, -54], [54, 54, 54]), ([-54, 4, -54], [-1, 54, 54]), ([4, -54, -54], [54, -1, -3])]
+
+
+@pytest.mark.parametrize("low, high", LOW_HIGH, ids=["low", "low-and-high", "everyone"])
+def test_prices_have_the_signs_of_their_bounds(low, high):
+    model = world()
+    natural = np.asarray(swept(*model)[1].weight)
+    low, high = np.clip(natural + low, 0, N), np.clip(natural + high, 0, N)
+    dual, prices, gap, free = solved(*model, bounds_of(low, high))
+    check_signs(low, high, np.asarray(dual.sizes), np.asarray(prices))
+    assert -1e-9 < float(gap) < 1e-6  # sizes met to 1e-9 of 54 rows, at prices of a few nats
+    active = (np.isclose(dual.sizes, low, atol=1e-6) & (low > 0)) | np.isclose(dual.sizes, high, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(prices) != 0, active)
+    assert active.any()
+    assert float(dual.value) < float(free)

@@ -1,0 +1,69 @@
+"""Law "symmetry": the order of clusters and of rows, and the tiles that rows come in, change nothing."""
+
+import jax
+import numpy as np
+import pytest
+
+from bayessoft import GaussianMixture
+
+from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, rowwise, start, swept
+
+N, K, D = 54, 3, 2
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # ten steps on purpose
+CLUSTERS = np.array([2, 0, 1])
+# sums of N terms of size 1 to 10, in another order; through ten steps of a fit, times their conditioning
+CLOSE, FITTED = dict(rtol=1e-11, atol=1e-11), dict(rtol=1e-9, atol=1e-9)
+
+members = pytest.mark.parametrize("member", MEMBERS, ids=label)
+
+
+def permuted(member, array):
+    """An array with a leading axis over clusters, relabelled; what clusters share stays."""
+    return array if member.covariance_type == "tied" and np.ndim(array) == 2 else array[CLUSTERS]
+
+
+@members
+def test_relabelling_permutes_the_statistics(member):
+    rows, pi, theta = laid_out(points(N, D), tile_rows=8), proportions(K), parameters(member, K, D)
+    value, s = swept(member, theta, np.log(pi), rows)
+    turned = type(theta)(theta.means[CLUSTERS], permuted(member, theta.factors))
+    other, t = swept(member, turned, np.log(pi)[CLUSTERS], rows)
+    np.testing.assert_allclose(other, value, **CLOSE)
+    np.testing.assert_allclose(t.weight, s.weight[CLUSTERS], **CLOSE)
+    np.testing.assert_allclose(t.first, s.first[CLUSTERS], **CLOSE)
+    np.testing.assert_allclose(t.second, permuted(member, s.second), **CLOSE)
+
+
+@members
+def test_the_order_of_rows_changes_nothing(member):
+    x, w, order = points(N, D), np.random.default_rng(1).random(N), np.random.default_rng(2).permutation(N)
+    theta, logs = parameters(member, K, D), np.log(proportions(K))
+    one, other = (swept(member, theta, logs, laid_out(x[i], w[i], 8)) for i in (np.arange(N), order))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), one, other)
+
+
+@members
+def test_tiles_change_no_row(member):
+    x, theta, logs = points(N, D), parameters(member, K, D), np.log(proportions(K))
+
+    def of_rows(tile_rows):
+        found, r = rowwise(member, theta, logs, laid_out(x, tile_rows=tile_rows))
+        return np.asarray(found).ravel()[:N], np.moveaxis(np.asarray(r), 1, 2).reshape(-1, K)[:N]
+
+    for a, b in zip(of_rows(7), of_rows(64), strict=True):
+        np.testing.assert_allclose(a, b, **CLOSE)
+
+
+@members
+def test_a_fit_follows_its_start_and_forgets_the_order_of_rows(member):
+    x, order, begin = points(N, D), np.random.default_rng(2).permutation(N), start(member, K, D)
+    turned = {name: permuted(member, value) for name, value in begin.items()}
+    turned["means_init"] = begin["means_init"][CLUSTERS]
+    options = dict(covariance_type=member.covariance_type, reg_covar=1e-3, max_iter=10, tol=0)
+    one = GaussianMixture(K, **options, **begin).fit(x)
+    other = GaussianMixture(K, **options, **turned).fit(x[order])
+    np.testing.assert_allclose(other.weights_, one.weights_[CLUSTERS], **FITTED)
+    np.testing.assert_allclose(other.means_, one.means_[CLUSTERS], **FITTED)
+    np.testing.assert_allclose(other.covariances_, permuted(member, one.covariances_), **FITTED)
+    np.testing.assert_allclose(other.lower_bound_, one.lower_bound_, **FITTED)
+    np.testing.assert_allclose(other.predict_proba(x), one.predict_proba(x)[:, CLUSTERS], **FITTED)
