@@ -5,7 +5,7 @@ import pytest
 
 from bayessoft import GaussianMixture, NormalInverseWishart
 
-from .worlds import MEMBERS, label, points, start, with_prior
+from .worlds import MEMBERS, PRIORS, label, points, start, with_prior
 
 N, K, D = 54, 3, 2
 SHIFT = np.array([300.0, -0.5])
@@ -37,7 +37,7 @@ def mapped_prior(kind: str, a: np.ndarray, prior: NormalInverseWishart) -> Norma
 
 
 @members
-@pytest.mark.parametrize("prior", ["none", "shared", "each"])
+@pytest.mark.parametrize("prior", PRIORS)
 def test_the_fit_of_mapped_rows_is_the_mapped_fit(member, prior):
     kind, x, begin = member.covariance_type, points(N, D), start(member, K, D)
     a = MAPS[kind]

@@ -9,7 +9,7 @@ from bayessoft import Between, Fixed, GaussianMixture
 from bayessoft.core import dual as core
 from bayessoft.core import sweep
 
-from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, rowwise, start, swept
+from .worlds import MEMBERS, laid_out, parameters, points, proportions, rowwise, some, start, swept
 
 N, K, D = 54, 3, 2
 FREE = None
@@ -35,10 +35,11 @@ def check_signs(low, high, sizes, prices):
 
 
 # the dual sees scores alone: one constraint shows that every member reaches it
-CROSS = [(MEMBERS[0], name) for name in CONSTRAINTS] + [(member, "fixed") for member in MEMBERS[1:]]
+CROSS = [pytest.param(MEMBERS[0], name, id=name) for name in CONSTRAINTS]
+CROSS += [pytest.param(*case.values, "fixed", id=case.id, marks=case.marks) for case in some("full", "diag")[1:]]
 
 
-@pytest.mark.parametrize("member, name", CROSS, ids=lambda part: part if isinstance(part, str) else label(part))
+@pytest.mark.parametrize("member, name", CROSS)
 def test_a_fit_keeps_its_constraint(member, name):
     constraint, x = CONSTRAINTS[name], points(N, D)
     options = dict(covariance_type=member.covariance_type, reg_covar=1e-3, max_iter=10, tol=0, **start(member, K, D))

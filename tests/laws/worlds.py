@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bayessoft.core import sweep as core
 from bayessoft.families.covariance import STRUCTURES
@@ -15,12 +16,20 @@ KINDS = tuple(STRUCTURES)
 CASES = {"gaussian": [Gaussian(kind) for kind in KINDS]}
 """The members of every registered family; a test compares the names with the registry."""
 MEMBERS = [member for members in CASES.values() for member in members]
-PRIORS = ("none", "shared", "each")
+PRIORS = ("none", pytest.param("shared", marks=pytest.mark.statistical), "each")
 
 
 def label(member: object) -> str:
     """Name a member in the id of a test."""
     return f"{type(member).__name__.lower()}-{member.covariance_type}"
+
+
+def some(*kinds: str) -> list:
+    """All members, those of other kinds in the statistical run only: each would compile for seconds."""
+    return [
+        pytest.param(member, id=label(member), marks=() if member.covariance_type in kinds else pytest.mark.statistical)
+        for member in MEMBERS
+    ]
 
 
 def points(n: int, d: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
