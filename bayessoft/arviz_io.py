@@ -129,8 +129,9 @@ def to_arviz(
             each = fit.log_likelihood(data.values).reshape(c, s, -1)
             groups["log_likelihood"] = _dataset({"x": (("obs_id",), each)}, coords)
         groups["observed_data"] = _dataset({"x": (("obs_id", "feature"), data.values)}, coords, lead=())
-    if hasattr(_arviz(), "InferenceData"):
-        return _arviz().InferenceData(**groups)
+    arviz = _arviz()
+    if arviz.__version__.startswith("0."):  # 1.x has the name, too, as a shim that warns and takes other arguments
+        return arviz.InferenceData(**groups)
     return xarray.DataTree.from_dict({f"/{name}": dataset for name, dataset in groups.items()})
 
 
