@@ -99,6 +99,7 @@ def same(shown: str, printed: str) -> bool:
     return all(abs(float(a) - float(b)) <= 0.02 * (1 + abs(float(a))) for a, b in pairs)
 
 
+@pytest.mark.statistical  # draws a posterior with the default settings: a minute or two
 def test_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES / "data", tmp_path / "examples" / "data")
     blocks = tutorial_blocks(TUTORIAL.read_text(encoding="utf-8"))
