@@ -109,9 +109,9 @@ def tell(fit: Fit, name: str, max_iter: int | None = None) -> None:
         return  # no iteration was asked for
     if not status.converged:
         remark = f" ({checks.text})" if checks is not None else ""
-        warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=4)
+        warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=3)
     elif status is Status.REG_COVAR_DOMINATES:
-        warnings.warn(f"{name} {status.text}", UserWarning, stacklevel=4)
+        warnings.warn(f"{name} {status.text}", UserWarning, stacklevel=3)
 
 
 def progress_printer(verbose: int, interval: int) -> Callable[[int, float], None] | None:
