@@ -192,8 +192,8 @@ class Sampler(Engine):
     def together(one: Callable[[Any], Any], states: Any) -> Any:
         """Take all chains in one program: side by side, but on a CPU one after the other.
 
-        Side by side, chains wait for the longest path of them all. On 2 cores that took 1.4 times as long, and twice
-        as long to compile.
+        Side by side, chains wait for the longest path of them all. On 2 cores that took 1.4 times as long, and
+        1.6 times as long to compile.
         """
         return lax.map(one, states) if jax.default_backend() == "cpu" else jax.vmap(one)(states)
 
