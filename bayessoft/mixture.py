@@ -59,8 +59,10 @@ class Mixture:
         Raises
         ------
         OptionError
-            A prior that does not fit the number of clusters or columns.
+            A prior that does not fit the number of clusters or columns, or sizes that these rows cannot have.
         """
+        if self.sizes is not None:
+            self.sizes.bounds(self.k, rows.total_weight)
         frame = standardising(rows.values, rows.weights, "affine")
         matrix = frame.matrix()
         family = self.family.resolved(self.k, (frame.shift, matrix @ matrix.T))

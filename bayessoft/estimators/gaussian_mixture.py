@@ -193,9 +193,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         previous = getattr(self, "fit_", None) if self.warm_start else None
         given = self._given(data.d) if previous is None else self._again(previous)
-        forget(self)
         with scoped(data.values.dtype):
             problem = Problem.pose(mixture, data, seed, self.reg_covar, given)
+            forget(self)
             fit = run(engine, problem, progress_printer(self.verbose, self.verbose_interval))
             fit = posterior.examined(fit, problem.tiles)
         self._remember(fit, data)

@@ -87,7 +87,8 @@ def quantiles(values: Float[np.ndarray, "c s ..."], interval: float) -> Float[np
 def summary(fit: Fit, structure: Covariance, columns: Sequence[str], interval: float) -> pd.DataFrame:
     """Give a table of the clusters; intervals are NaN where clusters cannot be told apart."""
     weights, means, *_ = centre(fit, structure)
-    table = {"weight": weights, "size": weights * fit.total_weight}
+    under = fit.posterior.sizes if isinstance(fit.posterior, Point) else None
+    table = {"weight": weights, "size": weights * fit.total_weight if under is None else under.sizes}
     if isinstance(fit.posterior, Draws) and fit.posterior.expected_sizes is not None:
         every, sizes = arviz_io.quantities(fit)["weights"][1], fit.posterior.expected_sizes
         blank = 1.0 if fit.status.labelled else np.nan

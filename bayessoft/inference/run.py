@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from bayessoft.core.dual import tolerance
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import FitError
 from bayessoft.fit import Draws, Fit, Point, Status
@@ -24,7 +25,7 @@ __all__ = ["run"]
 BLOCK = 64  # steps whose records one compiled block holds
 PATIENCE = 0.5  # seconds between two looks at progress and interrupts, about
 
-SIZES_MET = 1e-4  # violation of a size constraint, as a share of the total weight, that the status tells of
+SIZES_MET = 1e-6  # violation of a size constraint, as a share of the total weight, above which the status tells of it
 
 Progress = Callable[[int, float], None]
 """``progress(step, objective)``, called now and then."""
@@ -153,7 +154,8 @@ def _units(problem: Problem, weights: np.ndarray, inside: Any) -> float:
 
 def _status(status: Status, problem: Problem, posterior: Point) -> Status:
     """Look at what a converged state cannot know: the original units."""
-    if posterior.sizes is not None and posterior.sizes.violation > SIZES_MET * problem.data.total_weight:
+    met = max(SIZES_MET, 2 * tolerance(problem.data.values.dtype)) * problem.data.total_weight
+    if posterior.sizes is not None and posterior.sizes.violation > met:
         return Status.SIZES_NOT_MET
     family = problem.mixture.family
     doubt = family.doubt(posterior.parameters, problem.frame, problem.data.values.dtype, problem.reg_covar)

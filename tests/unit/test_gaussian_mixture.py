@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import bayessoft as bs
-from bayessoft import EM, Dirichlet, GaussianMixture, NormalInverseWishart
+from bayessoft import EM, Between, Dirichlet, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.errors import FitError
 from bayessoft.fit import Status
 
@@ -555,3 +555,19 @@ def test_precision_against_long_double(d, dtype, condition, offset, density, spr
         lower = np.linalg.cholesky(truth)
         error = np.linalg.solve(lower, np.linalg.solve(lower, gm.covariances_[j].astype(float)).T) - np.eye(d)
         assert np.abs(error).max() < spread
+
+
+def test_sizes_that_cannot_be_leave_an_earlier_fit_alone():
+    gm = GaussianMixture(3, covariance_type="spherical", random_state=0).fit(X)
+    before = gm.means_
+    with pytest.raises(ValueError, match="sizes sum to 30 but the rows sum to 150"):
+        gm.set_params(sizes=Fixed([10, 10, 10])).fit(X)
+    assert gm.means_ is before
+
+
+def test_the_summary_of_constrained_sizes_shows_them():
+    between = Between(45, 55, unit="rows")
+    gm = GaussianMixture(3, covariance_type="spherical", sizes=between, max_iter=3, tol=0, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        gm.fit(X)
+    np.testing.assert_array_equal(gm.summary()["size"], gm.sizes_)
