@@ -79,9 +79,8 @@ class Mixture:
 
     def lay_out(self, values: np.ndarray, weights: np.ndarray, frame: Affine) -> Tiles:
         """Map rows and lay them out on the device, inside `numerics.scoped`."""
-        n, d = values.shape
-        tile_rows = self.family.tile_rows(self.k, d)
-        return tiles(lambda out: frame.apply(values, out), n, d, weights, values.dtype, tile_rows)
+        tile_rows = self.family.tile_rows(self.k, values.shape[1])
+        return tiles(values, weights, values.dtype, tile_rows, frame.apply)
 
     def log_prior(self, weights: Any, parameters: Any) -> Array:
         """Log prior density of proportions and parameters; a part without a prior counts 0."""

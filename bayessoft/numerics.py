@@ -73,9 +73,9 @@ class Affine:
         lengths = 0.0 if self.factor is None else np.log(np.diag(self.factor)).sum()
         return float(-np.log(self.scale).sum() - lengths)
 
-    def apply(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Map rows of shape (n, d) in float64, into `out` (of any dtype) where given."""
-        result = np.empty(values.shape) if out is None else out
+    def apply(self, values: np.ndarray) -> Float[np.ndarray, "n d"]:
+        """Map rows of shape (n, d) in float64."""
+        result = np.empty(values.shape)
         for first in range(0, len(values), CHUNK):
             z = (values[first : first + CHUNK].astype(np.float64) - self.shift) / self.scale
             if self.factor is not None:

@@ -27,7 +27,7 @@ def laid_out(family: SweptFamily, x: Float[Array, "n d"], k: int, w: Float[Array
     filling = count * t - n
     radius = jnp.sqrt(jnp.sum(x * x, 1).max())
     x, w = jnp.pad(x, ((0, filling), (0, 0))), jnp.pad(w, (0, filling))
-    return sweep.Tiles(x.reshape(count, t, d), w.reshape(count, t), radius)
+    return sweep.Tiles(jnp.swapaxes(x.reshape(count, t, d), 1, 2), w.reshape(count, t), radius)
 
 
 class RowDistribution(dist.Distribution):

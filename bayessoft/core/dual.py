@@ -198,9 +198,8 @@ def first_prices(
     From zero prices and far from the natural sizes the dual is all but piecewise linear, where Newton's iteration on
     all rows takes many passes; scores of a sample are computed once and cost nothing afterwards.
     """
-    d = rows.x.shape[-1]
     stride = -(-rows.w.size // SAMPLE)
-    x, w = rows.x.reshape(-1, d)[::stride], rows.w.reshape(-1)[::stride]
+    x, w = jnp.moveaxis(rows.x, 1, 0).reshape(rows.x.shape[1], -1)[:, ::stride], rows.w.reshape(-1)[::stride]
     w = w * (rows.w.sum() / jnp.maximum(w.sum(), jnp.finfo(w.dtype).tiny))
     scores = family.tile_log_density(parameters, x, False) + log_weights[:, None]
     total = rows.w.sum()

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from bayessoft.core.assign import assign
 from bayessoft.families.family import SweptFamily, pytree
-from bayessoft.numerics import bucket
+from bayessoft.numerics import CHUNK, bucket
 
 __all__ = ["Tiles", "log_likelihood", "over_tiles", "rowwise", "sweep", "tiles"]
 
@@ -30,49 +30,55 @@ class Tiles:
 
     Attributes
     ----------
-    x : array of shape (T, t, d)
-        Rows.
+    x : array of shape (T, d, t)
+        Rows, as the columns of their tile.
     w : array of shape (T, t)
         Weights; 0 for filling.
     radius : float
         The largest distance of a row from the origin.
     """
 
-    x: Float[Array, "T t d"]
+    x: Float[Array, "T d t"]
     w: Float[Array, "T t"]
     radius: Float[Array, ""]
 
 
 def tiles(
-    fill: Callable[[np.ndarray], object],
-    n: int,
-    d: int,
+    values: Float[np.ndarray, "n d"],
     weights: Float[np.ndarray, " n"],
     dtype: np.dtype[Any],
     tile_rows: int,
+    mapped: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Tiles:
     """Lay rows out in tiles on the device, inside `numerics.scoped`.
 
     Parameters
     ----------
-    fill : callable
-        Writes the n rows into the (n, d) array that it is given: no second copy of them is made.
-    n, d : int
-        Numbers of rows and columns.
+    values : array of shape (n, d)
+        Rows.
     weights : array of shape (n,)
         Weights of the rows.
     dtype : dtype
         float32 or float64.
     tile_rows : int
         Rows of a tile, unless all rows together are fewer.
+    mapped : callable
+        Maps rows of shape (m, d). It gets some tiles at a time, so that no second copy of all rows is made.
     """
+    n, d = values.shape
     t = min(tile_rows, bucket(n))
     count = 1 if n <= t else bucket(-(-n // t))
-    x, w = np.zeros((count * t, d), dtype), np.zeros(count * t, dtype)
-    fill(x[:n])
+    x, w = np.zeros((count, d, t), dtype), np.zeros(count * t, dtype)
+    together = min(count, max(1, CHUNK // t))
+    for first in range(0, n, together * t):
+        part = np.zeros((together * t, d), dtype)
+        some = values[first : first + len(part)]
+        part[: len(some)] = mapped(some)
+        here = x[first // t : first // t + together]
+        here[:] = part.reshape(together, t, d).swapaxes(1, 2)[: len(here)]
     w[:n] = weights
-    squares = np.einsum("nd,nd->n", x, x)
-    return Tiles(jnp.asarray(x.reshape(count, t, d)), jnp.asarray(w.reshape(count, t)), jnp.sqrt(squares.max()))
+    furthest = np.einsum("cdt,cdt->ct", x, x).max()
+    return Tiles(jnp.asarray(x), jnp.asarray(w.reshape(count, t)), jnp.sqrt(furthest))
 
 
 @jax.custom_batching.custom_vmap

@@ -2,12 +2,14 @@
 
 Throughout, a *factor* F gives the precision matrix, ``inv(Sigma) = F F'``, and is triangular: a matrix per cluster
 (full), one matrix (tied), a row of reciprocal standard deviations per cluster (diag) or a single one (spherical).
-These are the shapes of scikit-learn's ``precisions_cholesky_``. Letters: k clusters, t rows of a tile, d columns.
+These are the shapes of scikit-learn's ``precisions_cholesky_``. Letters: k clusters, t rows of a tile, d columns,
+f features. In a tile the rows lie along the last axis, so that every operation runs along memory.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,7 +23,7 @@ from bayessoft.numerics import HIGHEST
 
 __all__ = ["STRUCTURES", "Covariance"]
 
-BLOCK = 8  # columns of a block in the products of pairs of columns, see `_blocks`
+BLOCK = 32  # coordinates at a time: those of the first columns of a triangle need the first rows only
 
 einsum = partial(jnp.einsum, precision=HIGHEST)
 
@@ -29,8 +31,9 @@ einsum = partial(jnp.einsum, precision=HIGHEST)
 class Covariance(ABC):
     """One structure. Members have no state; `STRUCTURES` holds one of each.
 
-    Two forms compute the same numbers. The *product* form sums products of columns about the origin of the tile's
-    coordinates, the fastest where rounding allows it; the *centred* form subtracts each component's centre first.
+    Two forms compute the same numbers. The *product* form is linear in features of the rows, a constant, columns and
+    their products, taken about the origin: two matrix products, the fastest where rounding allows it. The *centred*
+    form goes through each component's own coordinates, or through differences from its centre, and is right everywhere.
     """
 
     group: str
@@ -55,7 +58,7 @@ class Covariance(ABC):
         """Log determinant of the factor, broadcastable to (k,)."""
 
     @abstractmethod
-    def whiten(self, factor: Array, difference: Float[Array, "k t d"]) -> Float[Array, "k t d"]:
+    def whiten(self, factor: Array, difference: Float[Array, "k d t"]) -> Float[Array, "k d t"]:
         """Multiply differences from the means by the factor."""
 
     @abstractmethod
@@ -63,20 +66,36 @@ class Covariance(ABC):
         """Give an upper bound of the largest precision in any direction, the maximum over clusters."""
 
     @abstractmethod
-    def product_scores(self, factor: Array, means: Float[Array, "k d"], x: Float[Array, "t d"]) -> Float[Array, "k t"]:
-        """Half the squared distances, negated, in product form."""
+    def product_scores(
+        self, factor: Array, means: Float[Array, "k d"], constant: Float[Array, " k"], x: Float[Array, "d t"]
+    ) -> Float[Array, "k t"]:
+        """Half the squared distances, negated, plus a constant of each cluster, in product form."""
 
     @abstractmethod
-    def product_moment(self, x: Float[Array, "t d"], r: Float[Array, "k t"]) -> Any:
-        """Second moments about the origin, in a layout that sums over tiles."""
+    def product_sums(self, x: Float[Array, "d t"], r: Float[Array, "k t"]) -> Any:
+        """Sums of features under responsibilities, in a layout that adds up over tiles."""
 
     @abstractmethod
-    def assemble(self, moment: Any, d: int) -> Array:
-        """Bring summed `product_moment` into the shape of the covariances."""
+    def product_moments(self, sums: Any, d: int) -> tuple[Float[Array, " k"], Float[Array, "k d"], Array]:
+        """Turn summed `product_sums` into weights, first moments, and second ones in the shape of the covariances."""
 
     @abstractmethod
-    def centred_moment(self, difference: Float[Array, "k t d"], r: Float[Array, "k t"]) -> Array:
-        """Second moments about each cluster's reference, in the shape of the covariances (without the division)."""
+    def centred_scores(
+        self, factor: Array, means: Float[Array, "k d"], constant: Float[Array, " k"], x: Float[Array, "d t"]
+    ) -> Float[Array, "k t"]:
+        """Give what `product_scores` gives, in centred form."""
+
+    @abstractmethod
+    def centred_sums(
+        self, factor: Array, means: Float[Array, "k d"], x: Float[Array, "d t"], r: Float[Array, "k t"]
+    ) -> Any:
+        """Sums over the rows that tell the moments about the means, in a layout that adds up over tiles."""
+
+    @abstractmethod
+    def centred_moments(
+        self, factor: Array, means: Float[Array, "k d"], sums: Any
+    ) -> tuple[Float[Array, " k"], Float[Array, "k d"], Array]:
+        """Turn summed `centred_sums` into weights and moments about the means."""
 
     @abstractmethod
     def outer(self, a: Float[Array, "k d"], b: Float[Array, "k d"]) -> Array:
@@ -133,19 +152,65 @@ def _log_diagonal(factor: Array) -> Array:
     return jnp.log(jnp.abs(jnp.diagonal(factor, axis1=-2, axis2=-1))).sum(-1)
 
 
-def _blocks(d: int) -> list[tuple[slice, slice]]:
-    """Pairs of column blocks that cover the upper triangle of all pairs of columns.
+def _with_ones(x: Float[Array, "d t"]) -> Float[Array, "e t"]:
+    return jnp.concatenate([jnp.ones((1, x.shape[1]), x.dtype), x])
 
-    Products of whole blocks are formed by broadcasting, several times faster than gathering the pairs of a triangle,
-    and blocks below the diagonal are left out.
+
+def _shifts(e: int) -> np.ndarray:
+    """Second members of the pairs of e things that `_pairs` forms: one row per shift, one column per first member."""
+    return (np.arange(e // 2 + 1)[:, None] + np.arange(e)) % e
+
+
+def _pairs(z: Float[Array, "e t"]) -> Float[Array, "f t"]:
+    """Products of all pairs of rows: of each row with itself, with the next one, with the next but one, and so on.
+
+    Going round in circles covers every pair once, those half way round twice where e is even. Reading a repeated block
+    with a longer stride turns it from shift to shift: one operation, where a gather or a triangle would take many.
     """
-    edges = [slice(first, min(first + BLOCK, d)) for first in range(0, d, BLOCK)]
-    return [(a, b) for i, a in enumerate(edges) for b in edges[i:]]
+    e, t = z.shape
+    shifts = e // 2 + 1
+    repeated = jnp.broadcast_to(z, (shifts + 1, e, t)).reshape(-1, t)[: shifts * (e + 1)]
+    turned = repeated.reshape(shifts, e + 1, t)[:, :e]
+    return (z * turned).reshape(-1, t)
 
 
-def _pairs(x: Float[Array, "t d"], block: tuple[slice, slice]) -> Float[Array, "t p"]:
-    a, b = block
-    return (x[:, a, None] * x[:, None, b]).reshape(len(x), -1)
+def _pair_coefficients(form: Float[Array, "k e e"]) -> Float[Array, "k f"]:
+    """Coefficients of `_pairs` in the quadratic form of a symmetric matrix."""
+    e = form.shape[-1]
+    second = _shifts(e)
+    times = np.full(second.shape, 2.0)
+    times[0] = 1.0
+    if e % 2 == 0:
+        times[-1] = 1.0  # these pairs come twice
+    return (form[:, np.arange(e), second] * times).reshape(len(form), -1)
+
+
+def _pair_sums(sums: Float[Array, "f k"], e: int) -> Float[Array, "k e e"]:
+    """Symmetric matrices of sums of products of pairs, from the sums of `_pairs`."""
+    first, second = np.arange(e)[:, None], np.arange(e)
+    ahead, behind = (second - first) % e, (first - second) % e
+    found = np.where(ahead <= e // 2, ahead * e + first, behind * e + second)
+    return jnp.moveaxis(sums[np.minimum(found, found.T)], -1, 0)  # of pairs that come twice, one
+
+
+class Differences(Covariance):
+    """The centred form for structures in which differences from each mean cost little."""
+
+    @abstractmethod
+    def squares(self, difference: Float[Array, "k d t"], r: Float[Array, "k t"]) -> Array:
+        """Products of differences under responsibilities, in the shape of the covariances."""
+
+    def centred_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+        white = self.whiten(factor, x - means[:, :, None])
+        return constant[:, None] - 0.5 * jnp.sum(white * white, axis=1)
+
+    def centred_sums(self, factor: Array, means: Array, x: Array, r: Array) -> Any:
+        difference = x - means[:, :, None]
+        return r.sum(1), einsum("kt,kdt->kd", r, difference), self.squares(difference, r)
+
+    def centred_moments(self, factor: Array, means: Array, sums: Any) -> tuple[Array, Array, Array]:
+        weight, first, second = sums
+        return weight, first, second
 
 
 class Matrices(Covariance):
@@ -187,36 +252,65 @@ class Full(Matrices):
         return k * d * (d + 1) // 2
 
     def width(self, d: int) -> int:
-        return d + sum((a.stop - a.start) * (b.stop - b.start) for a, b in _blocks(d))
+        return _shifts(d + 1).size
 
     def whiten(self, factor: Array, difference: Array) -> Array:
-        return einsum("ktd,kde->kte", difference, factor)
+        return einsum("kde,kdt->ket", factor, difference)
 
     def sharpness(self, factor: Array) -> Array:
         return jnp.sum(factor**2, (-1, -2)).max()
 
-    def product_scores(self, factor: Array, means: Array, x: Array) -> Array:
+    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
         precision = einsum("kab,kcb->kac", factor, factor)
-        linear = einsum("kab,kb->ka", precision, means)
-        scores = einsum("kd,td->kt", linear, x) - 0.5 * jnp.sum(linear * means, 1)[:, None]
-        for a, b in _blocks(x.shape[1]):
-            entries = (-0.5 if a == b else -1.0) * precision[:, a, b].reshape(len(means), -1)
-            scores = scores + einsum("kp,tp->kt", entries, _pairs(x, (a, b)))
-        return scores
+        linear = einsum("kab,kb->ka", precision, means)[:, :, None]
+        corner = (2 * constant - jnp.sum(linear[:, :, 0] * means, 1))[:, None, None]
+        # The quadratic form of a row with a 1 before it: constant, linear and quadratic terms in one matrix.
+        form = 0.5 * jnp.block([[corner, jnp.swapaxes(linear, 1, 2)], [linear, -precision]])
+        return einsum("kf,ft->kt", _pair_coefficients(form), _pairs(_with_ones(x)))
 
-    def product_moment(self, x: Array, r: Array) -> Any:
-        return [einsum("kt,tp->kp", r, _pairs(x, block)) for block in _blocks(x.shape[1])]
+    def product_sums(self, x: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", _pairs(_with_ones(x)), r)
 
-    def assemble(self, moment: Any, d: int) -> Array:
-        k = moment[0].shape[0]
-        full = jnp.zeros((k, d, d), moment[0].dtype)
-        for (a, b), entries in zip(_blocks(d), moment, strict=True):
-            square = entries.reshape(k, a.stop - a.start, b.stop - b.start)
-            full = full.at[:, b, a].set(jnp.swapaxes(square, 1, 2)).at[:, a, b].set(square)
-        return full
+    def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
+        moments = _pair_sums(sums, d + 1)
+        return moments[:, 0, 0], moments[:, 0, 1:], moments[:, 1:, 1:]
 
-    def centred_moment(self, difference: Array, r: Array) -> Array:
-        return einsum("kta,ktb->kab", difference * r[:, :, None], difference)
+    def centred_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+        squares = [jnp.sum(y * y, axis=1) for _, y in self._own_coordinates(factor, means, x)]
+        return constant[:, None] - 0.5 * sum(squares[1:], squares[0])
+
+    def centred_sums(self, factor: Array, means: Array, x: Array, r: Array) -> Any:
+        z = _with_ones(x)
+        crossed = [
+            einsum("kat,zt->kaz", y * r[:, None, :], z[: stop + 1])
+            for stop, y in self._own_coordinates(factor, means, x)
+        ]
+        return r.sum(1), crossed
+
+    def centred_moments(self, factor: Array, means: Array, sums: Any) -> tuple[Array, Array, Array]:
+        weight, crossed = sums
+        d = means.shape[1]
+        padded = [jnp.pad(part, ((0, 0), (0, 0), (0, d + 1 - part.shape[2]))) for part in crossed]
+        every = jnp.concatenate(padded, axis=1)
+        own, about_origin = every[:, :, 0], every[:, :, 1:]
+        # From own coordinates times rows to own coordinates squared; what was not summed meets zeros of the factor.
+        square = einsum("kac,kcb->kab", about_origin - own[:, :, None] * means[:, None, :], factor)
+        square = jnp.tril(square) + jnp.swapaxes(jnp.tril(square, -1), 1, 2)
+        half = solve_triangular(factor, square, trans="T")
+        second = solve_triangular(factor, jnp.swapaxes(half, 1, 2), trans="T")
+        return weight, solve_triangular(factor, own[:, :, None], trans="T")[:, :, 0], second
+
+    def _own_coordinates(self, factor: Array, means: Array, x: Array) -> Iterator[tuple[int, Float[Array, "k a t"]]]:
+        """Give ``F'(x - m)`` of each component, some coordinates at a time, with the number of columns they depend on.
+
+        One product with the factors of all components side by side takes a fraction of the time of one product each,
+        and subtracting ``F'm`` afterwards loses no more than the square root of what the product form loses.
+        """
+        offset = einsum("kd,kde->ke", means, factor)
+        for start in range(0, means.shape[1], BLOCK):
+            stop = min(start + BLOCK, means.shape[1])
+            y = einsum("kda,dt->kat", factor[:, :stop, start:stop], x[:stop])
+            yield stop, y - offset[:, start:stop, None]
 
     def outer(self, a: Array, b: Array) -> Array:
         product = a[:, :, None] * b[:, None, :]
@@ -229,7 +323,7 @@ class Full(Matrices):
         return weight[:, None, None]
 
 
-class Tied(Matrices):
+class Tied(Differences, Matrices):
     """One covariance matrix for all clusters."""
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
@@ -242,23 +336,24 @@ class Tied(Matrices):
         return 3 * d
 
     def whiten(self, factor: Array, difference: Array) -> Array:
-        return einsum("ktd,de->kte", difference, factor)
+        return einsum("de,kdt->ket", factor, difference)
 
     def sharpness(self, factor: Array) -> Array:
         return jnp.sum(factor**2)
 
-    def product_scores(self, factor: Array, means: Array, x: Array) -> Array:
-        y, m = einsum("td,de->te", x, factor), einsum("kd,de->ke", means, factor)
-        return einsum("ke,te->kt", m, y) - 0.5 * (jnp.sum(m * m, 1)[:, None] + jnp.sum(y * y, 1))
+    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+        y, m = einsum("de,dt->et", factor, x), einsum("kd,de->ke", means, factor)
+        return einsum("ke,et->kt", m, y) - 0.5 * jnp.sum(y * y, 0) + (constant - 0.5 * jnp.sum(m * m, 1))[:, None]
 
-    def product_moment(self, x: Array, r: Array) -> Any:
-        return einsum("ta,tb->ab", x * r.sum(0)[:, None], x)
+    def product_sums(self, x: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", _with_ones(x), r), einsum("at,bt->ab", x * r.sum(0), x)
 
-    def assemble(self, moment: Any, d: int) -> Array:
-        return moment
+    def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
+        linear, second = sums
+        return linear[0], linear[1:].T, second
 
-    def centred_moment(self, difference: Array, r: Array) -> Array:
-        return einsum("kta,ktb->ab", difference * r[:, :, None], difference)
+    def squares(self, difference: Array, r: Array) -> Array:
+        return einsum("kat,kbt->ab", difference * r[:, None, :], difference)
 
     def outer(self, a: Array, b: Array) -> Array:
         product = einsum("ka,kb->ab", a, b)
@@ -271,7 +366,7 @@ class Tied(Matrices):
         return weight.sum()
 
 
-class Variances(Covariance):
+class Variances(Differences):
     """What diagonal and spherical covariances share."""
 
     matrix = False
@@ -287,9 +382,6 @@ class Variances(Covariance):
 
     def covariance(self, factor: Array) -> Array:
         return 1 / factor**2
-
-    def assemble(self, moment: Any, d: int) -> Array:
-        return moment
 
     def dense(self, factor: np.ndarray) -> np.ndarray:
         return 1 / factor**2
@@ -307,25 +399,33 @@ class Diag(Variances):
         return k * d
 
     def width(self, d: int) -> int:
-        return 2 * d
+        return 2 * d + 1
 
     def log_det(self, factor: Array, d: int) -> Array:
         return jnp.log(factor).sum(-1)
 
     def whiten(self, factor: Array, difference: Array) -> Array:
-        return difference * factor[:, None, :]
+        return difference * factor[:, :, None]
 
-    def product_scores(self, factor: Array, means: Array, x: Array) -> Array:
+    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
         precision = factor**2
         linear = precision * means
-        cross = einsum("kd,td->kt", linear, x) - 0.5 * einsum("kd,td->kt", precision, x * x)
-        return cross - 0.5 * jnp.sum(linear * means, 1)[:, None]
+        corner = constant - 0.5 * jnp.sum(linear * means, 1)
+        coefficients = jnp.concatenate([corner[:, None], linear, -0.5 * precision], 1)
+        return einsum("kf,ft->kt", coefficients, self._features(x))
 
-    def product_moment(self, x: Array, r: Array) -> Any:
-        return einsum("kt,td->kd", r, x * x)
+    def product_sums(self, x: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", self._features(x), r)
 
-    def centred_moment(self, difference: Array, r: Array) -> Array:
-        return einsum("kt,ktd->kd", r, difference * difference)
+    def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
+        return sums[0], sums[1 : d + 1].T, sums[d + 1 :].T
+
+    @staticmethod
+    def _features(x: Array) -> Array:
+        return jnp.concatenate([_with_ones(x), x * x])
+
+    def squares(self, difference: Array, r: Array) -> Array:
+        return einsum("kt,kdt->kd", r, difference * difference)
 
     def outer(self, a: Array, b: Array) -> Array:
         return a * b
@@ -355,7 +455,7 @@ class Spherical(Variances):
         return k
 
     def width(self, d: int) -> int:
-        return 2 * d
+        return d + 2
 
     def log_det(self, factor: Array, d: int) -> Array:
         return d * jnp.log(factor)
@@ -363,15 +463,24 @@ class Spherical(Variances):
     def whiten(self, factor: Array, difference: Array) -> Array:
         return difference * factor[:, None, None]
 
-    def product_scores(self, factor: Array, means: Array, x: Array) -> Array:
-        cross = einsum("kd,td->kt", means, x) - 0.5 * (jnp.sum(x * x, 1) + jnp.sum(means**2, 1)[:, None])
-        return (factor**2)[:, None] * cross
+    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+        precision = (factor**2)[:, None]
+        corner = constant[:, None] - 0.5 * precision * jnp.sum(means**2, 1, keepdims=True)
+        coefficients = jnp.concatenate([corner, precision * means, -0.5 * precision], 1)
+        return einsum("kf,ft->kt", coefficients, self._features(x))
 
-    def product_moment(self, x: Array, r: Array) -> Any:
-        return einsum("kt,t->k", r, jnp.sum(x * x, 1))
+    def product_sums(self, x: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", self._features(x), r)
 
-    def centred_moment(self, difference: Array, r: Array) -> Array:
-        return einsum("kt,kt->k", r, jnp.sum(difference * difference, 2))
+    def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
+        return sums[0], sums[1 : d + 1].T, sums[d + 1]
+
+    @staticmethod
+    def _features(x: Array) -> Array:
+        return jnp.concatenate([_with_ones(x), jnp.sum(x * x, 0, keepdims=True)])
+
+    def squares(self, difference: Array, r: Array) -> Array:
+        return einsum("kt,kt->k", r, jnp.sum(difference * difference, 1))
 
     def outer(self, a: Array, b: Array) -> Array:
         return jnp.sum(a * b, 1)

@@ -82,11 +82,11 @@ class SweptFamily(Family):
         """Tell whether the fast form is right for rows no further than `radius` from the origin."""
 
     @abstractmethod
-    def tile_log_density(self, parameters: Any, x: Float[Array, "t d"], fast: bool) -> Float[Array, "k t"]:
-        """Log densities of the rows of a tile under each component, every constant kept."""
+    def tile_log_density(self, parameters: Any, x: Float[Array, "d t"], fast: bool) -> Float[Array, "k t"]:
+        """Log densities of the rows of a tile, the columns of `x`, under each component, with all constants."""
 
     @abstractmethod
-    def tile_statistics(self, parameters: Any, x: Float[Array, "t d"], r: Float[Array, "k t"], fast: bool) -> Any:
+    def tile_statistics(self, parameters: Any, x: Float[Array, "d t"], r: Float[Array, "k t"], fast: bool) -> Any:
         """Sufficient statistics of a tile with responsibilities `r` (times weights), in a layout that adds up."""
 
     @abstractmethod

@@ -104,7 +104,7 @@ class NormalInverseWishart:
         nu, kappa = jnp.asarray(self.degrees_of_freedom), jnp.broadcast_to(jnp.asarray(self.mean_precision), (k,))
         scale = jnp.asarray(self.scale)
         half_logs = structure.log_det(factors, d)  # minus half the log determinant of each covariance
-        offset = structure.whiten(factors, (means - self.mean)[:, None, :])[:, 0, :]
+        offset = structure.whiten(factors, (means - self.mean)[:, :, None])[:, :, 0]
         normal = 0.5 * d * jnp.log(kappa / (2 * jnp.pi)) + half_logs - 0.5 * kappa * jnp.sum(offset**2, -1)
         if structure.matrix:
             log_scale, logs = jnp.linalg.slogdet(scale)[1], half_logs

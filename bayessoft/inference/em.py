@@ -174,7 +174,7 @@ class EM(Climber):
         fell = state.monotone & (change < -slack)
         settled = jnp.abs(change) < state.tol
         singular = ~_all_finite(parameters)
-        thin = statistics.weight.min() <= rows.x.shape[-1] + 1
+        thin = statistics.weight.min() <= rows.x.shape[1] + 1
         ends = ((settled, CONVERGED), (fell, FELL), (~jnp.isfinite(objective), NON_FINITE))
         code = jnp.full_like(state.code, RUNNING)
         for happened, end in (*ends, (singular, SINGULAR), (singular & thin, COLLAPSED)):

@@ -90,7 +90,7 @@ class Problem:
     @property
     def standard_values(self) -> Float[np.ndarray, "n d"]:
         """The standardised rows as a NumPy array."""
-        return np.asarray(self.tiles.x).reshape(-1, self.data.d)[: self.data.n]
+        return np.asarray(self.tiles.x).swapaxes(1, 2).reshape(-1, self.data.d)[: self.data.n]
 
 
 class Engine(ABC):

@@ -102,7 +102,7 @@ def _cast(array: np.ndarray, problem: Problem) -> Array:
 @jax.jit
 def _from_labels(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], floor: Array) -> tuple[Array, Any]:
     """Give the proportions and parameters of rows whose labels are known: first the means, then all about them."""
-    family, k, d = mixture.family, mixture.k, rows.x.shape[-1]
+    family, k, d = mixture.family, mixture.k, rows.x.shape[1]
 
     def statistics(means: Array, label: Array) -> Any:
         centre = family.centres(means)

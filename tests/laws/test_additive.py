@@ -39,7 +39,7 @@ def test_statistics_of_parts_about_different_points_add_up(member, fast):
     here, there, common = (parameters(member, K, D, seed=seed) for seed in (0, 1, 2))
 
     def statistics(theta, part):
-        return member.collect(theta, member.tile_statistics(theta, x[part], r[:, part], fast), fast)
+        return member.collect(theta, member.tile_statistics(theta, x[part].T, r[:, part], fast), fast)
 
     first, second = statistics(here, slice(0, 10)), statistics(there, slice(10, None))
     whole = statistics(common, slice(None))

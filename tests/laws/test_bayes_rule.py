@@ -40,7 +40,7 @@ def updated(member, x, r):
 def test_prior_times_likelihood_over_posterior_is_constant(member, prior):
     member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
     start = parameters(member, K, D, seed=50)
-    statistics = member.collect(start, member.tile_statistics(start, x, r, False), False)
+    statistics = member.collect(start, member.tile_statistics(start, x.T, r, False), False)
     posterior = updated(member, x, r)
     constants = []
     for seed in range(5):

@@ -41,7 +41,7 @@ def test_gradient_and_hessian_are_autodiffs(member):
     def plain(u, offset, rows):
         theta, log_weights = build(u, offset)
         mixture = dist.MixtureSameFamily(dist.Categorical(logits=log_weights), member.likelihood(theta))
-        return jnp.sum(rows.w.ravel() * mixture.log_prob(rows.x.reshape(-1, D)))
+        return jnp.sum(rows.w.ravel() * mixture.log_prob(jnp.swapaxes(rows.x, 1, 2).reshape(-1, D)))
 
     def orders(f):
         def derivatives(u, offset, rows):

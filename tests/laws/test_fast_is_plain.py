@@ -11,16 +11,18 @@ from .worlds import MEMBERS, label, parameters, points, shares
 
 @partial(jax.jit, static_argnums=3)
 def both_scores(member, theta, x, fast):
-    return member.tile_log_density(theta, x, fast), member.likelihood(theta).log_prob(x[:, None, :]).T
+    return member.tile_log_density(theta, x.T, fast), member.likelihood(theta).log_prob(x[:, None, :]).T
 
 
 @partial(jax.jit, static_argnums=4)
 def collected(member, theta, x, r, fast):
-    return member.collect(theta, member.tile_statistics(theta, x, r, fast), fast)
+    return member.collect(theta, member.tile_statistics(theta, x.T, r, fast), fast)
 
 
-# 19 columns make more than one block of the products of pairs
-@pytest.mark.parametrize("fast, d", [(True, 2), (True, 19), (False, 2)], ids=["product", "blocks", "centred"])
+# With a 1 before them, 2 columns make an odd number of things to pair, 5 an even one; 35 are more than one block.
+@pytest.mark.parametrize(
+    "fast, d", [(True, 2), (True, 5), (False, 2), (False, 35)], ids=["odd", "even", "centred", "blocks"]
+)
 @pytest.mark.parametrize("member", MEMBERS, ids=label)
 def test_scores_are_log_densities(member, fast, d):
     x, theta = points(7, d), parameters(member, 2, d)
@@ -30,7 +32,8 @@ def test_scores_are_log_densities(member, fast, d):
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=label)
-def test_both_forms_of_the_statistics_agree(member, d=19):
+@pytest.mark.parametrize("d", [5, 35], ids=["even", "blocks"])
+def test_both_forms_of_the_statistics_agree(member, d):
     x, r, theta = points(7, d), shares(7, 2), parameters(member, 2, d)
     product, centred = (collected(member, theta, x, r, fast) for fast in (True, False))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), product, centred)

@@ -25,7 +25,7 @@ def test_the_posterior_is_flat_at_its_mode(member, prior):
     concentration = {"none": None, "shared": Dirichlet(1.5), "each": Dirichlet([1.0, 2.0, 3.5])}[prior]
     mixture = Mixture(K, member, concentration and concentration.checked(K))
     start = parameters(member, K, D, seed=50)
-    statistics = member.collect(start, member.tile_statistics(start, x, r, False), False)
+    statistics = member.collect(start, member.tile_statistics(start, x.T, r, False), False)
     weights, theta = mixture.mode(statistics, 0.0)
     structure = member.structure
 

@@ -79,12 +79,7 @@ def proportions(k: int, seed: int = 0) -> np.ndarray:
 
 def laid_out(x: np.ndarray, weights: np.ndarray | None = None, tile_rows: int = 16) -> core.Tiles:
     """Rows in tiles."""
-    n, d = x.shape
-
-    def fill(out: np.ndarray) -> None:
-        out[:] = x
-
-    return core.tiles(fill, n, d, np.ones(n) if weights is None else weights, np.dtype(np.float64), tile_rows)
+    return core.tiles(x, np.ones(len(x)) if weights is None else weights, np.dtype(np.float64), tile_rows)
 
 
 @jax.jit

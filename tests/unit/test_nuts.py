@@ -52,7 +52,7 @@ def problem():
 
 
 def test_the_potential_is_minus_the_plain_log_density(problem):
-    mixture, x = problem.standard, problem.tiles.x.reshape(-1, 2)[:12]
+    mixture, x = problem.standard, problem.standard_values
     rng = np.random.default_rng(1)
     z = {
         "weights": rng.normal(size=2),
