@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import bayessoft as bs
-from bayessoft import EM, Between, Dirichlet, Fixed, GaussianMixture, NormalInverseWishart
+from bayessoft import EM, NUTS, Between, Dirichlet, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.errors import FitError
 from bayessoft.fit import Status
 
@@ -89,6 +89,14 @@ CROSS = [
 @pytest.mark.parametrize("k, kind", CROSS)
 def test_check_estimator(k, kind):
     assert not failed_checks(GaussianMixture(k, covariance_type=kind))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 3])
+def test_check_estimator_with_few_draws(k, kind):
+    few = NUTS(draws=4, warmup=4, chains=1, max_tree_depth=3)
+    assert not failed_checks(GaussianMixture(k, covariance_type=kind, inference=few))
 
 
 def test_every_argument_of_scikit_learns_with_its_default():
