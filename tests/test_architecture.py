@@ -25,6 +25,7 @@ FLOORS = (
     ("data.rows",),
     ("data.*",),
     ("families", "families.family", "families.covariance"),
+    ("families.structures",),
     ("families.normal_inverse_wishart",),
     ("families.*",),
     ("core", "core.assign"),

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import STRUCTURES
+from bayessoft.families.structures import STRUCTURES
 from bayessoft.fit import Fit, Status
 from bayessoft.inference.em import EM
 from bayessoft.inference.engine import Given

@@ -20,8 +20,8 @@ from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
 from bayessoft.estimators.base import OPTIONS, choose_engine, forget, given_start, progress_printer, tell
-from bayessoft.families.covariance import STRUCTURES
 from bayessoft.families.gaussian import Gaussian
+from bayessoft.families.structures import STRUCTURES
 from bayessoft.families.weights import Dirichlet
 from bayessoft.fit import Fit, Point
 from bayessoft.inference.engine import Given, Problem, Sampler

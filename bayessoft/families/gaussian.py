@@ -13,9 +13,10 @@ from jax.lax import stop_gradient
 from jaxtyping import Float
 
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import STRUCTURES, Covariance
+from bayessoft.families.covariance import Covariance
 from bayessoft.families.family import Sample, SweptFamily, pytree
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart, weak
+from bayessoft.families.structures import STRUCTURES
 from bayessoft.numerics import Affine
 
 __all__ = ["Gaussian", "GaussianParameters", "Moments"]

@@ -177,7 +177,7 @@ def half_log_two_pi(self: Any, parameters: Any, x: Any, fast: bool) -> Any:
     return 0.5 * x.shape[0] * jnp.log(2 * jnp.pi)
 
 
-GAUSSIAN, COVARIANCE, PRIOR = "families.gaussian", "families.covariance", "families.normal_inverse_wishart"
+GAUSSIAN, COVARIANCE, PRIOR = "families.gaussian", "families.structures", "families.normal_inverse_wishart"
 SHARED = {"member": FULL, "prior": "shared"}
 
 FAULTS = (

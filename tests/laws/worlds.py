@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bayessoft.core import sweep as core
-from bayessoft.families.covariance import STRUCTURES
 from bayessoft.families.gaussian import Gaussian, GaussianParameters
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
+from bayessoft.families.structures import STRUCTURES
 
 KINDS = tuple(STRUCTURES)
 CASES = {"gaussian": [Gaussian(kind) for kind in KINDS]}

@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from bayessoft import NUTS, GaussianMixture
 from bayessoft.arviz_io import to_arviz, write_netcdf
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import STRUCTURES
 from bayessoft.families.gaussian import Gaussian, GaussianParameters
+from bayessoft.families.structures import STRUCTURES
 from bayessoft.fit import Draws, Fit, Status
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine

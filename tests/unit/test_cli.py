@@ -21,7 +21,7 @@ from bayessoft.cli import Covariance, Inference, app
 from bayessoft.core.sizes import Between, Fixed
 from bayessoft.errors import FitError, OptionError
 from bayessoft.estimators.gaussian_mixture import GaussianMixture
-from bayessoft.families.covariance import STRUCTURES
+from bayessoft.families.structures import STRUCTURES
 from bayessoft.inference import ENGINES
 from bayessoft.report import base, console, document, runtime, settings, tables
 

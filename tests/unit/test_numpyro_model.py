@@ -12,7 +12,7 @@ from numpyro.infer.util import log_density
 
 from bayessoft import Dirichlet, Fixed, Gaussian, Mixture, NormalInverseWishart
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import STRUCTURES
+from bayessoft.families.structures import STRUCTURES
 
 KINDS = tuple(STRUCTURES)
 X = np.random.default_rng(0).normal(size=(13, 2)) + 3 * (np.arange(13) % 2)[:, None]
