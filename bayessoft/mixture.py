@@ -147,7 +147,8 @@ class Mixture:
         Raises
         ------
         OptionError
-            Neither `X` nor `n`; or no `X` while the prior is not in numbers.
+            Neither `X` nor `n`, or an `n` that is not the number of rows of `X`; no `X` while the prior is not in
+            numbers; or a size constraint, which holds for fits by EM only.
 
         Notes
         -----
@@ -163,10 +164,15 @@ class Mixture:
         >>> Predictive(mixture.numpyro_model, num_samples=5)(jax.random.key(0), n=10)["x"].shape
         (5, 10, 2)
         """
+        if self.sizes is not None:
+            raise OptionError("sizes constrain a fit, not a model to draw from: leave them out, or pass a Dirichlet")
+        if X is None and n is None:
+            raise OptionError("nothing says how many rows there are: pass the rows X, or their number n")
+        if X is not None and n not in (None, len(X)):
+            raise OptionError(f"n={n} but X has {len(X)} rows: leave n out, or pass it without X")
         weights, parameters = jax.tree.map(_handed, self._in_numbers(X)).draw(numpyro.sample)
         if X is None:
-            if n is None:
-                raise OptionError("nothing says how many rows there are: pass the rows X, or their number n")
+            assert n is not None
             return numpyro.sample("x", self.table_distribution(weights, parameters, n))
         x = jnp.asarray(_handed(X), weights.dtype)
         return numpyro.sample("x", self.table_distribution(weights, parameters, len(x)), obs=x)

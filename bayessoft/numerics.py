@@ -23,6 +23,12 @@ WHITENABLE = 1e-10  # smallest eigenvalue of the correlation matrix that whiteni
 CHUNK = 1 << 16  # rows mapped at a time: bounds the temporary memory
 
 
+def platform() -> str:
+    """Where JAX computes by default, the user's choice of a device heeded: "cpu", "gpu" or "tpu"."""
+    device = getattr(jax.config, "jax_default_device", None)
+    return device if isinstance(device, str) else getattr(device, "platform", None) or jax.default_backend()
+
+
 def scoped(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
     """Let JAX compute in `dtype` for as long as the context lasts, whatever its global setting.
 
@@ -31,7 +37,7 @@ def scoped(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
     OptionError
         float64 on a device that has none.
     """
-    if dtype == np.float64 and jax.default_backend() == "tpu":
+    if dtype == np.float64 and platform() == "tpu":
         raise OptionError("float64 is not available on this device (tpu): pass X.astype(numpy.float32), or use the CPU")
     return jax.enable_x64(dtype == np.float64)
 

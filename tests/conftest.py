@@ -23,6 +23,16 @@ def fixed_seed():
     np.random.seed(0)
 
 
+@pytest.fixture(autouse=True)
+def programs_dropped(request):
+    """Drop the compiled programs of a long test: thousands of them exhaust the memory maps a process may have."""
+    yield
+    if request.node.get_closest_marker("statistical"):
+        import jax
+
+        jax.clear_caches()
+
+
 def pytest_unconfigure() -> None:
     """Remove the cache that this run made."""
     if OWN_CACHE is not None:

@@ -70,7 +70,7 @@ class Fixed(SizeConstraint):
         """Check what can be checked without a table."""
         object.__setattr__(self, "sizes", _numbers("sizes", self.sizes))
         _check_words(self.unit, self.order)
-        if any(not 0 < size < np.inf for size in self.sizes):
+        if any(size is None or not 0 < size < np.inf for size in self.sizes):
             raise OptionError(f"sizes are {self.sizes}: pass finite numbers above 0, or fewer components")
         total = sum(self.sizes)
         if self.unit == "share" and abs(total - 1) > SUM_TOLERANCE:
@@ -124,7 +124,7 @@ class Between(SizeConstraint):
         _check_words(self.unit, self.order)
         for name in ("low", "high"):
             value = getattr(self, name)
-            object.__setattr__(self, name, value if value is None or np.ndim(value) == 0 else _numbers(name, value))
+            object.__setattr__(self, name, _bound(name, value))
         if self.low is None and self.high is None:
             raise OptionError("Between() bounds nothing: pass low, high or both")
         if self.unit == "share":
@@ -213,6 +213,13 @@ def _numbers(name: str, values: Any) -> tuple[float | None, ...]:
         return tuple(None if value is None else float(value) for value in values)
     except (TypeError, ValueError):
         raise OptionError(f"{name} is {values!r}: pass a sequence of numbers, one per cluster") from None
+
+
+def _bound(name: str, value: Any) -> float | tuple[float | None, ...] | None:
+    """One number or None for all clusters, or one each."""
+    if value is None:
+        return None
+    return _numbers(name, value) if np.ndim(value) else _numbers(name, [value])[0]
 
 
 def _filled(value: Any, open_: float) -> list[float]:

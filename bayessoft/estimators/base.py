@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from bayessoft.inference.em import EM
 from bayessoft.inference.engine import Given
 from bayessoft.inference.nuts import NUTS
 
-__all__ = ["choose_engine", "forget", "given_start", "progress_printer", "tell"]
+__all__ = ["choose_engine", "columns_kept", "forget", "given_start", "progress_printer", "tell"]
 
 EM_OPTIONS = ("max_iter", "tol", "n_init", "init_params")
 """Arguments of an estimator that configure the engine ``"em"``."""
+
+COLUMNS = ("n_features_in_", "feature_names_in_")
+"""What scikit-learn's validation sets, before anything else is known of the rows."""
 
 OPTIONS = (*EM_OPTIONS, "reg_covar")
 """Arguments that not every engine uses."""
@@ -96,10 +100,22 @@ def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def forget(estimator: Any) -> None:
     """Drop what an earlier fit left, so that a fit that fails leaves nothing."""
-    kept = ("n_features_in_", "feature_names_in_")
     for name in [name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")]:
-        if name not in kept:
+        if name not in COLUMNS:
             delattr(estimator, name)
+
+
+@contextmanager
+def columns_kept(estimator: Any) -> Iterator[None]:
+    """Bring back what an earlier fit knew of the columns where the rows of a new one are refused."""
+    before = {name: value for name, value in vars(estimator).items() if name in COLUMNS}
+    try:
+        yield
+    except BaseException:
+        for name in COLUMNS:
+            vars(estimator).pop(name, None)
+        vars(estimator).update(before)
+        raise
 
 
 def tell(fit: Fit, name: str, max_iter: int | None = None) -> None:
@@ -115,7 +131,7 @@ def tell(fit: Fit, name: str, max_iter: int | None = None) -> None:
 
 
 def progress_printer(verbose: int, interval: int) -> Callable[[int, float], None] | None:
-    """Print the objective at least every `interval` steps, as scikit-learn's `verbose` asks for."""
+    """Print the objective now and then, `interval` steps or more apart, as scikit-learn's `verbose` asks for."""
     if not verbose:
         return None
     last = 0

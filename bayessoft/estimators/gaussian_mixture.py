@@ -19,7 +19,7 @@ from bayessoft.core.sizes import SizeConstraint
 from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
-from bayessoft.estimators.base import OPTIONS, choose_engine, forget, given_start, progress_printer, tell
+from bayessoft.estimators.base import OPTIONS, choose_engine, columns_kept, forget, given_start, progress_printer, tell
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.families.weights import Dirichlet
@@ -189,13 +189,15 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         engine.check(mixture)
         if isinstance(engine, Sampler):
             mixture = mixture.proper()
-        data = self._rows(X, sample_weight)
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         previous = getattr(self, "fit_", None) if self.warm_start else None
-        given = self._given(data.d) if previous is None else self._again(previous)
+        with columns_kept(self):
+            data = self._rows(X, sample_weight)
+            given = self._given(data.d) if previous is None else self._again(previous)
+            with scoped(data.values.dtype):
+                problem = Problem.pose(mixture, data, seed, self.reg_covar, given)
+        forget(self)
         with scoped(data.values.dtype):
-            problem = Problem.pose(mixture, data, seed, self.reg_covar, given)
-            forget(self)
             fit = run(engine, problem, progress_printer(self.verbose, self.verbose_interval))
             fit = posterior.examined(fit, problem.tiles)
         self._remember(fit, data)
@@ -206,7 +208,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """Give the specification that the arguments make."""
         if isinstance(self.n_components, bool) or not isinstance(self.n_components, Integral) or self.n_components < 1:
             raise OptionError(f"n_components is {self.n_components!r}: pass a whole number >= 1")
-        if self.covariance_type not in STRUCTURES:
+        if not isinstance(self.covariance_type, str) or self.covariance_type not in STRUCTURES:
             raise OptionError(f"covariance_type is {self.covariance_type!r}: pass one of {', '.join(STRUCTURES)}")
         if not (isinstance(self.reg_covar, Real) and 0 <= self.reg_covar < np.inf):
             raise OptionError(f"reg_covar is {self.reg_covar!r}: pass a number >= 0")
@@ -226,7 +228,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _rows(self, X: Any, sample_weight: Any) -> Rows:
         """Check the rows to be fitted."""
-        values = self._values(X, reset=True, ensure_min_samples=2)
+        values = self._values(X, reset=True, least=2)
         if len(values) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components} but n_samples = {len(values)}: pass at least as many rows as "
@@ -234,15 +236,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             )
         return rows(values, columns=self._columns(), ids=row_ids(X), sample_weight=sample_weight)
 
-    def _values(self, X: Any, *, reset: bool, ensure_min_samples: int = 1) -> Float[np.ndarray, "n d"]:
-        kinds = [np.float64, np.float32]
-        return validate_data(
-            self, table(X), reset=reset, dtype=kinds, ensure_all_finite=False, ensure_min_samples=ensure_min_samples
-        )
+    def _values(self, X: Any, *, reset: bool, least: int = 1) -> Float[np.ndarray, "n d"]:
+        options = dict(dtype=[np.float64, np.float32], ensure_all_finite=False, ensure_min_samples=least)
+        return validate_data(self, table(X), reset=reset, **options)
 
     def _columns(self) -> list[str] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else list(names)
+        return list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
 
     def _given(self, d: int) -> Given:
         k, kind = int(self.n_components), self.covariance_type
@@ -250,8 +249,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _again(self, fit: Fit) -> Given:
         """Start where the last fit ended."""
-        if self.covariances_.shape != STRUCTURES[self.covariance_type].shape(self.n_components, self.n_features_in_):
-            raise OptionError("warm_start needs the n_components and covariance_type of the last fit")
+        kind, shape = getattr(fit.mixture.family, "covariance_type", None), (self.n_components, self.n_features_in_)
+        if kind != self.covariance_type or self.means_.shape != shape:
+            raise OptionError("warm_start needs the n_components, covariance_type and columns of the last fit")
         return Given(self.weights_, self.means_, self.covariances_)
 
     def _remember(self, fit: Fit, data: Rows) -> None:
@@ -284,7 +284,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return rows(self._values(X, reset=False), columns=self._columns(), ids=row_ids(X))
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
-        """Fit, and give the most probable cluster of each row."""
+        """Fit, and give the most probable cluster of each row, under a size constraint by `responsibilities_`."""
         return self.fit(X, y, sample_weight).responsibilities_.argmax(axis=1)
 
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
@@ -385,8 +385,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "fit_")
         posterior.drawn(self.fit_, "to_arviz")
-        data = None if X is None else self._known(X)
-        return to_arviz(self.fit_, data, self._columns(), log_likelihood)
+        return to_arviz(self.fit_, None if X is None else self._known(X), self._columns(), log_likelihood)
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a new folder, which `bayessoft.load` reads.

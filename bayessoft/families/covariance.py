@@ -1,6 +1,6 @@
 """The contract of a Gaussian's covariance structure: what differs between structures, and nothing else.
 
-Throughout, a *factor* F gives the precision matrix, ``inv(Sigma) = F F'``, and is triangular: a matrix per cluster
+Throughout, a *factor* F gives the precision matrix, ``inv(Sigma) = F F'``: an upper triangular matrix per cluster
 (full), one matrix (tied), a row of reciprocal standard deviations per cluster (diag) or a single one (spherical).
 These are the shapes of scikit-learn's ``precisions_cholesky_``. Letters: k clusters, t rows of a tile, d columns,
 f features. In a tile the rows lie along the last axis, so that every operation runs along memory.

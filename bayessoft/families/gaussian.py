@@ -35,7 +35,7 @@ class GaussianParameters:
     ----------
     means : array of shape (k, d)
     factors : array
-        F of ``inv(Sigma) = F F'``, shaped by the structure, see `families.covariance`.
+        F of ``inv(Sigma) = F F'``, upper triangular where a matrix, shaped by the structure, see `families.covariance`.
     """
 
     means: Any

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.lax import stop_gradient
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
@@ -26,7 +28,7 @@ def _upper(covariance: Array) -> Array:
 
 
 def _inverse_square(factor: Array) -> Array:
-    """``inv(F F')`` for a triangular F, upper or lower."""
+    """``inv(F F')``."""
     eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)
     inverse = jnp.linalg.solve(factor, jnp.broadcast_to(eye, factor.shape))
     return einsum("...ji,...jl->...il", inverse, inverse)
@@ -75,6 +77,11 @@ def _pair_sums(sums: Float[Array, "f k"], e: int) -> Float[Array, "k e e"]:
     ahead, behind = (second - first) % e, (first - second) % e
     found = np.where(ahead <= e // 2, ahead * e + first, behind * e + second)
     return jnp.moveaxis(sums[np.minimum(found, found.T)], -1, 0)  # of pairs that come twice, one
+
+
+def _middle(means: Float[Array, "k d"]) -> Float[Array, " d"]:
+    """A point amid the components, held fixed: the results do not depend on it."""
+    return stop_gradient(means.mean(0))
 
 
 class Matrices(Covariance):
@@ -144,7 +151,7 @@ class Full(Matrices):
         return constant[:, None] - 0.5 * sum(squares[1:], squares[0])
 
     def centred_sums(self, factor: Array, means: Array, x: Array, r: Array) -> Any:
-        z = _with_ones(x)
+        z = _with_ones(x - _middle(means)[:, None])
         crossed = [
             einsum("kat,zt->kaz", y * r[:, None, :], z[: stop + 1])
             for stop, y in self._own_coordinates(factor, means, x)
@@ -156,9 +163,10 @@ class Full(Matrices):
         d = means.shape[1]
         padded = [jnp.pad(part, ((0, 0), (0, 0), (0, d + 1 - part.shape[2]))) for part in crossed]
         every = jnp.concatenate(padded, axis=1)
-        own, about_origin = every[:, :, 0], every[:, :, 1:]
+        own, about_middle = every[:, :, 0], every[:, :, 1:]
         # From own coordinates times rows to own coordinates squared; what was not summed meets zeros of the factor.
-        square = einsum("kac,kcb->kab", about_origin - own[:, :, None] * means[:, None, :], factor)
+        centres = (means - _middle(means))[:, None, :]
+        square = einsum("kac,kcb->kab", about_middle - own[:, :, None] * centres, factor)
         square = jnp.tril(square) + jnp.swapaxes(jnp.tril(square, -1), 1, 2)
         half = solve_triangular(factor, square, trans="T")
         second = solve_triangular(factor, jnp.swapaxes(half, 1, 2), trans="T")
@@ -167,10 +175,14 @@ class Full(Matrices):
     def _own_coordinates(self, factor: Array, means: Array, x: Array) -> Iterator[tuple[int, Float[Array, "k a t"]]]:
         """Give ``F'(x - m)`` of each component, some coordinates at a time, with the number of columns they depend on.
 
-        One product with the factors of all components side by side takes a fraction of the time of one product each,
-        and subtracting ``F'm`` afterwards loses no more than the square root of what the product form loses.
+        One product with the factors of all components side by side takes a fraction of the time of one product each.
+        Subtracting ``F'm`` afterwards loses digits in proportion to distance over width, where the product form loses
+        them in proportion to its square; distances are from the middle of the components, so that it does not matter
+        where all rows lie.
         """
-        offset = einsum("kd,kde->ke", means, factor)
+        middle = _middle(means)
+        x = x - middle[:, None]
+        offset = einsum("kd,kde->ke", means - middle, factor)
         for start in range(0, means.shape[1], BLOCK):
             stop = min(start + BLOCK, means.shape[1])
             y = einsum("kda,dt->kat", factor[:, :stop, start:stop], x[:stop])
@@ -235,6 +247,13 @@ class Variances(Differences):
 
     matrix = False
 
+    @abstractmethod
+    def features(self, x: Float[Array, "d t"]) -> Float[Array, "f t"]:
+        """What the product form is linear in."""
+
+    def product_sums(self, x: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", self.features(x), r)
+
     def sharpness(self, factor: Array) -> Array:
         return jnp.max(factor**2)
 
@@ -276,16 +295,12 @@ class Diag(Variances):
         linear = precision * means
         corner = constant - 0.5 * jnp.sum(linear * means, 1)
         coefficients = jnp.concatenate([corner[:, None], linear, -0.5 * precision], 1)
-        return einsum("kf,ft->kt", coefficients, self._features(x))
-
-    def product_sums(self, x: Array, r: Array) -> Any:
-        return einsum("ft,kt->fk", self._features(x), r)
+        return einsum("kf,ft->kt", coefficients, self.features(x))
 
     def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
         return sums[0], sums[1 : d + 1].T, sums[d + 1 :].T
 
-    @staticmethod
-    def _features(x: Array) -> Array:
+    def features(self, x: Array) -> Array:
         return jnp.concatenate([_with_ones(x), x * x])
 
     def squares(self, difference: Array, r: Array) -> Array:
@@ -331,16 +346,12 @@ class Spherical(Variances):
         precision = (factor**2)[:, None]
         corner = constant[:, None] - 0.5 * precision * jnp.sum(means**2, 1, keepdims=True)
         coefficients = jnp.concatenate([corner, precision * means, -0.5 * precision], 1)
-        return einsum("kf,ft->kt", coefficients, self._features(x))
-
-    def product_sums(self, x: Array, r: Array) -> Any:
-        return einsum("ft,kt->fk", self._features(x), r)
+        return einsum("kf,ft->kt", coefficients, self.features(x))
 
     def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
         return sums[0], sums[1 : d + 1].T, sums[d + 1]
 
-    @staticmethod
-    def _features(x: Array) -> Array:
+    def features(self, x: Array) -> Array:
         return jnp.concatenate([_with_ones(x), jnp.sum(x * x, 0, keepdims=True)])
 
     def squares(self, difference: Array, r: Array) -> Array:

@@ -19,7 +19,7 @@ from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.fit import Draws, Point, Status
 from bayessoft.mixture import Mixture
-from bayessoft.numerics import Affine, standardising
+from bayessoft.numerics import Affine, platform, standardising
 
 __all__ = ["Climber", "Engine", "Given", "Problem", "Sampler", "whole"]
 
@@ -192,10 +192,10 @@ class Sampler(Engine):
     def together(one: Callable[[Any], Any], states: Any) -> Any:
         """Take all chains in one program: side by side, but on a CPU one after the other.
 
-        Side by side, chains wait for the longest path of them all. On 2 cores that took 1.4 times as long, and
-        1.6 times as long to compile.
+        Side by side, chains wait for the longest path of them all. On 2 cores that took as long or up to 1.4 times as
+        long, and 1.6 times as long to compile.
         """
-        return lax.map(one, states) if jax.default_backend() == "cpu" else jax.vmap(one)(states)
+        return lax.map(one, states) if platform() == "cpu" else jax.vmap(one)(states)
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

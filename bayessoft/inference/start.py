@@ -101,20 +101,28 @@ def _cast(array: np.ndarray, problem: Problem) -> Array:
 
 @jax.jit
 def _from_labels(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], floor: Array) -> tuple[Array, Any]:
-    """Give the proportions and parameters of rows whose labels are known: first the means, then all about them."""
+    """Give the proportions and parameters of rows whose labels are known.
+
+    First the means; then all about them; then all once more about what was found, in whose coordinates covariances
+    round least.
+    """
     family, k, d = mixture.family, mixture.k, rows.x.shape[1]
 
-    def statistics(means: Array, label: Array) -> Any:
-        centre = family.centres(means)
-
+    def statistics(centre: Any, label: Array) -> Any:
         def tile(x: Array, w: Array, z: Array) -> Any:
             return family.tile_statistics(centre, x, jax.nn.one_hot(z, k, axis=0, dtype=x.dtype) * w, False)
 
         return family.collect(centre, over_tiles(tile, rows, label), False)
 
     def one(label: Array) -> tuple[Array, Any]:
-        rough = statistics(jnp.zeros((k, d), rows.x.dtype), label)
-        means = rough.first / jnp.maximum(rough.weight, jnp.finfo(rows.x.dtype).tiny)[:, None]
-        return mixture.mode(statistics(means, label), floor)
+        rough = statistics(family.centres(jnp.zeros((k, d), rows.x.dtype)), label)
+        centre = family.centres(rough.first / jnp.maximum(rough.weight, jnp.finfo(rows.x.dtype).tiny)[:, None])
+
+        def better(_: int, found: tuple[Array, Any]) -> tuple[Array, Any]:
+            usable = jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found[1])]))
+            about = jax.tree.map(lambda new, old: jnp.where(usable, new, old), found[1], centre)
+            return mixture.mode(statistics(about, label), floor)
+
+        return lax.fori_loop(0, 2, better, (jnp.zeros(k, rows.x.dtype), centre))
 
     return lax.map(one, label)

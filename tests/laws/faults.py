@@ -281,6 +281,22 @@ FAULTS = (
     ),
     Fault(
         "fast_is_plain",
+        "test_single_precision_far_from_the_origin",
+        {"member": FULL},
+        f"{COVARIANCE}:_middle",
+        "the origin in the place of the middle",
+        lambda original: lambda means: jnp.zeros_like(original(means)),
+    ),
+    Fault(
+        "fast_is_plain",
+        "test_both_forms_of_the_statistics_agree",
+        {"member": FULL, "d": 2},
+        f"{COVARIANCE}:_pair_sums",
+        "each pair taken for the one behind it",
+        lambda original: lambda sums, e: jnp.roll(original(sums, e), 1, -1),
+    ),
+    Fault(
+        "fast_is_plain",
         "test_scores_are_log_densities",
         {"member": TIED, "fast": True, "d": 2},
         f"{GAUSSIAN}:Gaussian.tile_log_density",
@@ -435,6 +451,8 @@ COVERED = (
     f"{GAUSSIAN}:Gaussian.statistics_log_density",
     f"{COVARIANCE}:Full._own_coordinates",
     f"{COVARIANCE}:_pairs",
+    f"{COVARIANCE}:_pair_sums",
+    f"{COVARIANCE}:_middle",
     f"{PRIOR}:NormalInverseWishart.log_density",
     "families.weights:Dirichlet.log_density",
 )

@@ -32,7 +32,24 @@ def test_scores_are_log_densities(member, fast, d):
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=label)
-@pytest.mark.parametrize("d", [5, 35], ids=["even", "blocks"])
+def test_single_precision_far_from_the_origin(member):
+    """Rows and means round before the test begins; nothing may cancel about the origin after that."""
+    x = points(7, 3, offset=1e5).astype(np.float32)
+    theta = parameters(member, 2, 3, offset=1e5)
+    single = jax.tree.map(lambda leaf: leaf.astype(np.float32), theta)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(np.float64), single)
+    scores = member.tile_log_density(single, x.T, False)
+    assert scores.dtype == np.float32
+    plain = both_scores(member, rounded, x.astype(np.float64), False)[1]
+    np.testing.assert_allclose(scores, plain, rtol=1e-4)  # squares of ten to a hundred widths, in seven digits
+    r = shares(7, 2)
+    found = member.collect(single, member.tile_statistics(single, x.T, r.astype(np.float32), False), False)
+    exact = collected(member, rounded, x.astype(np.float64), r, False)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, exact)
+
+
+@pytest.mark.parametrize("d", [2, 35], ids=["odd", "blocks"])
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
 def test_both_forms_of_the_statistics_agree(member, d):
     x, r, theta = points(7, d), shares(7, 2), parameters(member, 2, d)
     product, centred = (collected(member, theta, x, r, fast) for fast in (True, False))

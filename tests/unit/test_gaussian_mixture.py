@@ -579,3 +579,26 @@ def test_the_summary_of_constrained_sizes_shows_them():
     with pytest.warns(ConvergenceWarning):
         gm.fit(X)
     np.testing.assert_array_equal(gm.summary()["size"], gm.sizes_)
+
+
+def test_refused_rows_leave_an_earlier_fit_whole():
+    gm = GaussianMixture(2, random_state=0).fit(X[:, :2])
+    with pytest.raises(ValueError, match="NaN"):
+        gm.fit(np.where(np.arange(len(X))[:, None] == 3, np.nan, X))
+    assert gm.n_features_in_ == 2
+    assert gm.predict(X[:, :2]).shape == (len(X),)
+
+
+def test_a_warm_start_refuses_another_covariance_type_of_the_same_shape():
+    gm = GaussianMixture(2, covariance_type="diag", warm_start=True, random_state=0).fit(X[:, :2])
+    with pytest.raises(ValueError, match="covariance_type"):
+        gm.set_params(covariance_type="tied").fit(X[:, :2])
+    assert hasattr(gm, "means_")
+
+
+def test_odd_options_are_refused_in_words():
+    with pytest.raises(ValueError, match="covariance_type is"):
+        GaussianMixture(2, covariance_type=["full"]).fit(X)
+    with pytest.raises(ValueError, match="finite numbers above 0"):
+        Fixed([1, None])
+    assert hash(Between(low=np.array(5.0))) == hash(Between(low=5.0))

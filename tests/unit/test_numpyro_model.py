@@ -122,3 +122,11 @@ def test_missing_priors_are_filled_in():
     assert kept.proper().family is kept.family
     with pytest.raises(OptionError, match="no prior"):
         Mixture(2, weights=None).draw(numpyro.sample)
+
+
+def test_a_size_constraint_and_a_wrong_number_of_rows_are_refused():
+    x = np.zeros((5, 2))
+    with pytest.raises(OptionError, match="sizes constrain a fit"):
+        Mixture(2, Gaussian(), sizes=Fixed([2, 3])).numpyro_model(x)
+    with pytest.raises(OptionError, match="n=4 but X has 5 rows"):
+        Mixture(2, Gaussian()).numpyro_model(x, n=4)
