@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jaxtyping import Bool, Float
 from scipy.linalg import solve_triangular
 
 from bayessoft.errors import OptionError
 
-__all__ = ["HIGHEST", "Affine", "bucket", "scoped", "standardising"]
+__all__ = ["HIGHEST", "Affine", "all_finite", "bucket", "platform", "scoped", "standardising"]
 
 HIGHEST = lax.Precision.HIGHEST
 """Precision of every matrix product: GPUs and TPUs otherwise round float32 to a few digits."""
@@ -40,6 +41,11 @@ def scoped(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
     if dtype == np.float64 and platform() == "tpu":
         raise OptionError("float64 is not available on this device (tpu): pass X.astype(numpy.float32), or use the CPU")
     return jax.enable_x64(dtype == np.float64)
+
+
+def all_finite(tree: Any) -> Array:
+    """Tell whether every number in the leaves of a tree is finite."""
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def bucket(size: int, steps: int = 16) -> int:

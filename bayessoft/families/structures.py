@@ -51,7 +51,7 @@ def _pairs(z: Float[Array, "e t"]) -> Float[Array, "f t"]:
     """Products of all pairs of rows: of each row with itself, with the next one, with the next but one, and so on.
 
     Going round in circles covers every pair once, those half way round twice where e is even. Reading a repeated block
-    with a longer stride turns it from shift to shift: one operation, where a gather or a triangle would take many.
+    with a longer stride turns it from shift to shift, so that all are formed in one operation.
     """
     e, t = z.shape
     shifts = e // 2 + 1

@@ -21,6 +21,7 @@ from bayessoft.fit import Point, Status
 from bayessoft.inference.engine import Climber, Problem, whole
 from bayessoft.inference.start import METHODS, begin
 from bayessoft.mixture import Mixture
+from bayessoft.numerics import all_finite
 
 __all__ = ["EM", "EMState"]
 
@@ -173,7 +174,7 @@ class EM(Climber):
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
         fell = state.monotone & (change < -slack)
         settled = jnp.abs(change) < state.tol
-        singular = ~_all_finite(parameters)
+        singular = ~all_finite(parameters)
         thin = statistics.weight.min() <= rows.x.shape[1] + 1
         ends = ((settled, CONVERGED), (fell, FELL), (~jnp.isfinite(objective), NON_FINITE))
         code = jnp.full_like(state.code, RUNNING)
@@ -203,10 +204,6 @@ def _under_sizes(
     if constraint.pinned:
         weights = lows / total
     return weights, bounds, _begin_prices(problem.standard, problem.tiles, weights, parameters, bounds)
-
-
-def _all_finite(tree: Any) -> Array:
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 @jax.jit

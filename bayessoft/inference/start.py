@@ -15,6 +15,7 @@ from bayessoft.core.sweep import Tiles, over_tiles
 from bayessoft.data.rows import fresh
 from bayessoft.inference.engine import Problem
 from bayessoft.mixture import Mixture
+from bayessoft.numerics import all_finite
 
 __all__ = ["METHODS", "begin", "labels"]
 
@@ -119,7 +120,7 @@ def _from_labels(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"],
         centre = family.centres(rough.first / jnp.maximum(rough.weight, jnp.finfo(rows.x.dtype).tiny)[:, None])
 
         def better(_: int, found: tuple[Array, Any]) -> tuple[Array, Any]:
-            usable = jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found[1])]))
+            usable = all_finite(found[1])
             about = jax.tree.map(lambda new, old: jnp.where(usable, new, old), found[1], centre)
             return mixture.mode(statistics(about, label), floor)
 

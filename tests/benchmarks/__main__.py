@@ -23,7 +23,7 @@ def write(name: str, found: dict) -> None:
     known[name] = found
     ordered = {name: known[name] for name in NAMES if name in known}
     JSON.write_text(json.dumps(ordered, indent=1, allow_nan=False) + "\n")
-    PAGE.write_text(page(ordered))
+    PAGE.write_text(page(ordered, [name for name in NAMES if name not in known]))
 
 
 def main() -> int:

@@ -67,11 +67,13 @@ def section(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def page(results: dict[str, dict[str, Any]]) -> str:
-    """The whole page."""
+def page(results: dict[str, dict[str, Any]], missing: list[str]) -> str:
+    """The whole page, with the names of the benchmarks that have no result."""
     checks = [check for found in results.values() for check in found["report"]["checks"]]
     missed = [check["what"] for check in checks if not check["passed"]]
     summary = f"{len(checks) - len(missed)} of {len(checks)} bars are met" + (
         f"; missed: {'; '.join(missed)}.\n" if missed else ".\n"
     )
+    if missing:
+        summary += f"\nNot run, or without a result: {', '.join(missing)}.\n"
     return "\n".join([HEAD, summary, *map(section, results.values())])

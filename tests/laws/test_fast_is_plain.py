@@ -45,6 +45,7 @@ def test_single_precision_far_from_the_origin(member):
     r = shares(7, 2)
     found = member.collect(single, member.tile_statistics(single, x.T, r.astype(np.float32), False), False)
     exact = collected(member, rounded, x.astype(np.float64), r, False)
+    # sums of seven products below ten, each right to 1e-6, seen through factors of condition two and their inverses
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, exact)
 
 

@@ -26,6 +26,7 @@ import bayessoft as bs
 from bayessoft import EM, NUTS, Between, Dirichlet, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.errors import FitError
 from bayessoft.fit import Status
+from bayessoft.numerics import platform
 
 KINDS = ("full", "tied", "diag", "spherical")
 X, Y = load_iris(return_X_y=True)
@@ -602,3 +603,13 @@ def test_odd_options_are_refused_in_words():
     with pytest.raises(ValueError, match="finite numbers above 0"):
         Fixed([1, None])
     assert hash(Between(low=np.array(5.0))) == hash(Between(low=5.0))
+
+
+def test_a_chosen_device_counts_for_more_than_the_default(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert platform() == "tpu"
+    with pytest.raises(ValueError, match="float64 is not available"):
+        GaussianMixture(2).fit(X)
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert platform() == "cpu"
+        assert GaussianMixture(2, random_state=0).fit(X).converged_
