@@ -74,7 +74,7 @@ def _dual_pass(
 
     def pass_(fast: bool) -> tuple[Array, Array, Array]:
         def tile(x: Array, w: Array) -> tuple[Array, Array, Array]:
-            scores = family.tile_log_density(parameters, x, fast)
+            scores = family.tile_scores(parameters, x, fast)
             log_normaliser, r = assign(scores, log_weights, prices)
             weighted = r * w
             return jnp.sum(w * log_normaliser), weighted.sum(1), jnp.einsum("kt,jt->kj", weighted, r, precision=HIGHEST)
@@ -201,7 +201,7 @@ def first_prices(
     stride = -(-rows.w.size // SAMPLE)
     x, w = jnp.moveaxis(rows.x, 1, 0).reshape(rows.x.shape[1], -1)[:, ::stride], rows.w.reshape(-1)[::stride]
     w = w * (rows.w.sum() / jnp.maximum(w.sum(), jnp.finfo(w.dtype).tiny))
-    scores = family.tile_log_density(parameters, x, False) + log_weights[:, None]
+    scores = family.tile_scores(parameters, x, False) + log_weights[:, None]
     total = rows.w.sum()
 
     def loss(prices: Array) -> Array:
@@ -244,7 +244,7 @@ def certificate(
 
     def pass_(fast: bool) -> Array:
         def tile(x: Array, w: Array) -> Array:
-            scores = family.tile_log_density(parameters, x, fast)
+            scores = family.tile_scores(parameters, x, fast)
             q = (1 - share) * assign(scores, log_weights, dual.prices)[1] + share * common[:, None]
             expected = jnp.where(q > 0, q * (scores + log_weights[:, None]), 0.0)
             return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))

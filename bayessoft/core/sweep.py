@@ -127,9 +127,10 @@ def sweep(
 
     def pass_(fast: bool) -> tuple[Array, Any]:
         def tile(x: Array, w: Array) -> tuple[Array, Any]:
-            scores = family.tile_log_density(parameters, x, fast)
+            features = family.tile_features(parameters, x, fast)
+            scores = family.tile_log_density(parameters, features, fast)
             log_normaliser, r = assign(scores, log_weights, prices)
-            return jnp.sum(w * log_normaliser), family.tile_statistics(parameters, x, r * w, fast)
+            return jnp.sum(w * log_normaliser), family.tile_statistics(parameters, features, r * w, fast)
 
         value, total = over_tiles(tile, rows)
         return value, family.collect(parameters, total, fast)
@@ -147,7 +148,7 @@ def rowwise(
     """Give log-normalisers and responsibilities of every row, for when the rows themselves are asked for."""
 
     def pass_(fast: bool) -> tuple[Array, Array]:
-        return lax.map(lambda x: assign(family.tile_log_density(parameters, x, fast), log_weights, prices), rows.x)
+        return lax.map(lambda x: assign(family.tile_scores(parameters, x, fast), log_weights, prices), rows.x)
 
     return either_form(family, parameters, rows, pass_)
 

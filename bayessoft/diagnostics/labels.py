@@ -132,7 +132,7 @@ def _overlaps(family: SweptFamily, draws: Any, pivot: Any, rows: Tiles) -> tuple
 
         def pass_(fast: bool) -> tuple[Array, Array]:
             def tile(x: Array, w: Array, known: Array) -> tuple[Array, Array]:
-                shares = assign(family.tile_log_density(parameters, x, fast), log_weights)[1]
+                shares = assign(family.tile_scores(parameters, x, fast), log_weights)[1]
                 return jnp.einsum("jt,kt->jk", known * w, shares, precision=HIGHEST), jnp.sum(w * shares**2, 1)
 
             return over_tiles(tile, rows, target)

@@ -46,8 +46,12 @@ class Covariance(ABC):
         """Number of free parameters in the covariances."""
 
     @abstractmethod
-    def width(self, d: int) -> int:
-        """Numbers per row that the product form holds at a time; sets the size of a tile."""
+    def width(self, k: int, d: int) -> int:
+        """Numbers per row that a tile works on; sets how many rows it has."""
+
+    def product_pays(self, k: int, d: int) -> bool:
+        """Tell whether the product form is the faster one."""
+        return True
 
     @abstractmethod
     def log_det(self, factor: Array, d: int) -> Array:
@@ -62,13 +66,17 @@ class Covariance(ABC):
         """Give an upper bound of the largest precision in any direction, the maximum over clusters."""
 
     @abstractmethod
+    def product_features(self, x: Float[Array, "d t"]) -> Float[Array, "f t"]:
+        """What the product form is linear in."""
+
+    @abstractmethod
     def product_scores(
-        self, factor: Array, means: Float[Array, "k d"], constant: Float[Array, " k"], x: Float[Array, "d t"]
+        self, factor: Array, means: Float[Array, "k d"], constant: Float[Array, " k"], features: Float[Array, "f t"]
     ) -> Float[Array, "k t"]:
         """Half the squared distances, negated, plus a constant of each cluster, in product form."""
 
     @abstractmethod
-    def product_sums(self, x: Float[Array, "d t"], r: Float[Array, "k t"]) -> Any:
+    def product_sums(self, features: Float[Array, "f t"], r: Float[Array, "k t"]) -> Any:
         """Sums of features under responsibilities, in a layout that adds up over tiles."""
 
     @abstractmethod
@@ -76,15 +84,17 @@ class Covariance(ABC):
         """Turn summed `product_sums` into weights, first moments, and second ones in the shape of the covariances."""
 
     @abstractmethod
+    def centred_features(self, factor: Array, means: Float[Array, "k d"], x: Float[Array, "d t"]) -> Any:
+        """Rows as each component sees them: what scores and sums of the centred form are computed from."""
+
+    @abstractmethod
     def centred_scores(
-        self, factor: Array, means: Float[Array, "k d"], constant: Float[Array, " k"], x: Float[Array, "d t"]
+        self, factor: Array, means: Float[Array, "k d"], constant: Float[Array, " k"], features: Any
     ) -> Float[Array, "k t"]:
         """Give what `product_scores` gives, in centred form."""
 
     @abstractmethod
-    def centred_sums(
-        self, factor: Array, means: Float[Array, "k d"], x: Float[Array, "d t"], r: Float[Array, "k t"]
-    ) -> Any:
+    def centred_sums(self, features: Any, r: Float[Array, "k t"]) -> Any:
         """Sums over the rows that tell the moments about the means, in a layout that adds up over tiles."""
 
     @abstractmethod
@@ -137,13 +147,15 @@ class Differences(Covariance):
     def squares(self, difference: Float[Array, "k d t"], r: Float[Array, "k t"]) -> Array:
         """Products of differences under responsibilities, in the shape of the covariances."""
 
-    def centred_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
-        white = self.whiten(factor, x - means[:, :, None])
+    def centred_features(self, factor: Array, means: Array, x: Array) -> Array:
+        return x - means[:, :, None]
+
+    def centred_scores(self, factor: Array, means: Array, constant: Array, features: Array) -> Array:
+        white = self.whiten(factor, features)
         return constant[:, None] - 0.5 * jnp.sum(white * white, axis=1)
 
-    def centred_sums(self, factor: Array, means: Array, x: Array, r: Array) -> Any:
-        difference = x - means[:, :, None]
-        return r.sum(1), einsum("kt,kdt->kd", r, difference), self.squares(difference, r)
+    def centred_sums(self, features: Array, r: Array) -> Any:
+        return r.sum(1), einsum("kt,kdt->kd", r, features), self.squares(features, r)
 
     def centred_moments(self, factor: Array, means: Array, sums: Any) -> tuple[Array, Array, Array]:
         weight, first, second = sums

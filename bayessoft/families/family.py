@@ -81,12 +81,20 @@ class SweptFamily(Family):
     def safe(self, parameters: Any, radius: Array) -> Array:
         """Tell whether the fast form is right for rows no further than `radius` from the origin."""
 
-    @abstractmethod
-    def tile_log_density(self, parameters: Any, x: Float[Array, "d t"], fast: bool) -> Float[Array, "k t"]:
-        """Log densities of the rows of a tile, the columns of `x`, under each component, with all constants."""
+    def tile_features(self, parameters: Any, x: Float[Array, "d t"], fast: bool) -> Any:
+        """Give what log densities and statistics of a tile's rows, the columns of `x`, are both computed from."""
+        return x
 
     @abstractmethod
-    def tile_statistics(self, parameters: Any, x: Float[Array, "d t"], r: Float[Array, "k t"], fast: bool) -> Any:
+    def tile_log_density(self, parameters: Any, features: Any, fast: bool) -> Float[Array, "k t"]:
+        """Log densities of the rows of a tile under each component, with all constants."""
+
+    def tile_scores(self, parameters: Any, x: Float[Array, "d t"], fast: bool) -> Float[Array, "k t"]:
+        """Give `tile_log_density` of rows whose statistics nobody wants."""
+        return self.tile_log_density(parameters, self.tile_features(parameters, x, fast), fast)
+
+    @abstractmethod
+    def tile_statistics(self, parameters: Any, features: Any, r: Float[Array, "k t"], fast: bool) -> Any:
         """Sufficient statistics of a tile with responsibilities `r` (times weights), in a layout that adds up."""
 
     @abstractmethod

@@ -98,27 +98,31 @@ class Gaussian(SweptFamily):
         return self.structure.group
 
     def tile_rows(self, k: int, d: int) -> int:
-        numbers = TILE_NUMBERS / (self.structure.width(d) + k)
-        return int(np.clip(2 ** round(np.log2(numbers)), 256, 4096))
+        width = self.structure.width(k, d)
+        least = 512 if width < 4096 else 256
+        return int(np.clip(2 ** round(np.log2(TILE_NUMBERS / (width + k))), least, 4096))
 
     def safe(self, parameters: GaussianParameters, radius: Array) -> Array:
-        if parameters.means.dtype != jnp.float64:
+        if parameters.means.dtype != jnp.float64 or not self.structure.product_pays(*parameters.means.shape):
             return jnp.asarray(False)
         return self.structure.sharpness(parameters.factors) * radius**2 < FAST_CONDITION
 
-    def tile_log_density(self, parameters: GaussianParameters, x: Array, fast: bool) -> Array:
+    def tile_features(self, parameters: GaussianParameters, x: Array, fast: bool) -> Any:
+        if fast:
+            return self.structure.product_features(x)
+        return self.structure.centred_features(parameters.factors, parameters.means, x)
+
+    def tile_log_density(self, parameters: GaussianParameters, features: Any, fast: bool) -> Array:
         means, factors = parameters.means, parameters.factors
         k, d = means.shape
         constant = self.structure.log_det(factors, d) - 0.5 * d * jnp.log(2 * jnp.pi)
-        constant = jnp.broadcast_to(constant, (k,)).astype(x.dtype)
+        constant = jnp.broadcast_to(constant, (k,)).astype(means.dtype)
         scores = self.structure.product_scores if fast else self.structure.centred_scores
-        return scores(factors, means, constant, x)
+        return scores(factors, means, constant, features)
 
-    def tile_statistics(self, parameters: GaussianParameters, x: Array, r: Array, fast: bool) -> Any:
-        if fast:
-            return self.structure.product_sums(x, r)
-        held = stop_gradient(parameters)
-        return self.structure.centred_sums(held.factors, held.means, x, r)
+    def tile_statistics(self, parameters: GaussianParameters, features: Any, r: Array, fast: bool) -> Any:
+        sums = self.structure.product_sums if fast else self.structure.centred_sums
+        return sums(stop_gradient(features), r)
 
     def collect(self, parameters: GaussianParameters, total: Any, fast: bool) -> Moments:
         held = stop_gradient(parameters)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.lax import stop_gradient
+from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
@@ -17,6 +14,7 @@ from bayessoft.families.covariance import Covariance, Differences, einsum
 
 __all__ = ["STRUCTURES"]
 
+WIDE = 128  # columns beyond which the features of the product form outgrow the caches
 BLOCK = 32  # coordinates at a time: those of the first columns of a triangle need the first rows only
 
 
@@ -79,9 +77,14 @@ def _pair_sums(sums: Float[Array, "f k"], e: int) -> Float[Array, "k e e"]:
     return jnp.moveaxis(sums[np.minimum(found, found.T)], -1, 0)  # of pairs that come twice, one
 
 
+def _blocks(d: int) -> list[slice]:
+    """Columns of a triangular factor in blocks: a block needs the rows up to its end only."""
+    return [slice(start, min(start + BLOCK, d)) for start in range(0, d, BLOCK)]
+
+
 def _middle(means: Float[Array, "k d"]) -> Float[Array, " d"]:
     """A point amid the components, held fixed: the results do not depend on it."""
-    return stop_gradient(means.mean(0))
+    return lax.stop_gradient(means.mean(0))
 
 
 class Matrices(Covariance):
@@ -122,8 +125,12 @@ class Full(Matrices):
     def size(self, k: int, d: int) -> int:
         return k * d * (d + 1) // 2
 
-    def width(self, d: int) -> int:
-        return _shifts(d + 1).size
+    def width(self, k: int, d: int) -> int:
+        return _shifts(d + 1).size if self.product_pays(k, d) else k * d
+
+    def product_pays(self, k: int, d: int) -> bool:
+        # It does half of the arithmetic, but moves d^2 / 2 numbers per row, whatever the number of components.
+        return d <= min(4 * k, WIDE)
 
     def whiten(self, factor: Array, difference: Array) -> Array:
         return einsum("kde,kdt->ket", factor, difference)
@@ -131,32 +138,49 @@ class Full(Matrices):
     def sharpness(self, factor: Array) -> Array:
         return jnp.sum(factor**2, (-1, -2)).max()
 
-    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+    def product_features(self, x: Array) -> Array:
+        return _pairs(_with_ones(x))
+
+    def product_scores(self, factor: Array, means: Array, constant: Array, features: Array) -> Array:
         precision = einsum("kab,kcb->kac", factor, factor)
         linear = einsum("kab,kb->ka", precision, means)[:, :, None]
         corner = (2 * constant - jnp.sum(linear[:, :, 0] * means, 1))[:, None, None]
         # The quadratic form of a row with a 1 before it: constant, linear and quadratic terms in one matrix.
         form = 0.5 * jnp.block([[corner, jnp.swapaxes(linear, 1, 2)], [linear, -precision]])
-        return einsum("kf,ft->kt", _pair_coefficients(form), _pairs(_with_ones(x)))
+        return einsum("kf,ft->kt", _pair_coefficients(form), features)
 
-    def product_sums(self, x: Array, r: Array) -> Any:
-        return einsum("ft,kt->fk", _pairs(_with_ones(x)), r)
+    def product_sums(self, features: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", features, r)
 
     def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
         moments = _pair_sums(sums, d + 1)
         return moments[:, 0, 0], moments[:, 0, 1:], moments[:, 1:, 1:]
 
-    def centred_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
-        squares = [jnp.sum(y * y, axis=1) for _, y in self._own_coordinates(factor, means, x)]
+    def centred_features(self, factor: Array, means: Array, x: Array) -> tuple[Array, list[Array]]:
+        """Give the rows about the middle, below a 1, and each component's own coordinates ``F'(x - m)`` in blocks.
+
+        One product with the factors of all components side by side takes a fraction of the time of one product each.
+        Subtracting ``F'm`` afterwards loses digits in proportion to distance over width, where the product form loses
+        them in proportion to its square; distances are from the middle of the components, so that it does not matter
+        where all rows lie.
+        """
+        middle = _middle(means)
+        z = _with_ones(x - middle[:, None])
+        offset = einsum("kd,kde->ke", middle - means, factor)
+        below = jnp.concatenate([offset[:, None], factor], 1)
+        own = [einsum("kza,zt->kat", below[:, : b.stop + 1, b], z[: b.stop + 1]) for b in _blocks(len(x))]
+        return z, lax.optimization_barrier(own)  # or XLA computes them once for scores and once for sums
+
+    def centred_scores(
+        self, factor: Array, means: Array, constant: Array, features: tuple[Array, list[Array]]
+    ) -> Array:
+        squares = [jnp.sum(y * y, axis=1) for y in features[1]]
         return constant[:, None] - 0.5 * sum(squares[1:], squares[0])
 
-    def centred_sums(self, factor: Array, means: Array, x: Array, r: Array) -> Any:
-        z = _with_ones(x - _middle(means)[:, None])
-        crossed = [
-            einsum("kat,zt->kaz", y * r[:, None, :], z[: stop + 1])
-            for stop, y in self._own_coordinates(factor, means, x)
-        ]
-        return r.sum(1), crossed
+    def centred_sums(self, features: tuple[Array, list[Array]], r: Array) -> Any:
+        z, own = features
+        blocks = zip(_blocks(len(z) - 1), own, strict=True)
+        return r.sum(1), [einsum("kat,zt->kaz", y * r[:, None, :], z[: block.stop + 1]) for block, y in blocks]
 
     def centred_moments(self, factor: Array, means: Array, sums: Any) -> tuple[Array, Array, Array]:
         weight, crossed = sums
@@ -171,22 +195,6 @@ class Full(Matrices):
         half = solve_triangular(factor, square, trans="T")
         second = solve_triangular(factor, jnp.swapaxes(half, 1, 2), trans="T")
         return weight, solve_triangular(factor, own[:, :, None], trans="T")[:, :, 0], second
-
-    def _own_coordinates(self, factor: Array, means: Array, x: Array) -> Iterator[tuple[int, Float[Array, "k a t"]]]:
-        """Give ``F'(x - m)`` of each component, some coordinates at a time, with the number of columns they depend on.
-
-        One product with the factors of all components side by side takes a fraction of the time of one product each.
-        Subtracting ``F'm`` afterwards loses digits in proportion to distance over width, where the product form loses
-        them in proportion to its square; distances are from the middle of the components, so that it does not matter
-        where all rows lie.
-        """
-        middle = _middle(means)
-        x = x - middle[:, None]
-        offset = einsum("kd,kde->ke", means - middle, factor)
-        for start in range(0, means.shape[1], BLOCK):
-            stop = min(start + BLOCK, means.shape[1])
-            y = einsum("kda,dt->kat", factor[:, :stop, start:stop], x[:stop])
-            yield stop, y - offset[:, start:stop, None]
 
     def outer(self, a: Array, b: Array) -> Array:
         product = a[:, :, None] * b[:, None, :]
@@ -208,7 +216,7 @@ class Tied(Differences, Matrices):
     def size(self, k: int, d: int) -> int:
         return d * (d + 1) // 2
 
-    def width(self, d: int) -> int:
+    def width(self, k: int, d: int) -> int:
         return 3 * d
 
     def whiten(self, factor: Array, difference: Array) -> Array:
@@ -217,12 +225,16 @@ class Tied(Differences, Matrices):
     def sharpness(self, factor: Array) -> Array:
         return jnp.sum(factor**2)
 
-    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
-        y, m = einsum("de,dt->et", factor, x), einsum("kd,de->ke", means, factor)
+    def product_features(self, x: Array) -> Array:
+        return _with_ones(x)
+
+    def product_scores(self, factor: Array, means: Array, constant: Array, features: Array) -> Array:
+        y, m = einsum("de,dt->et", factor, features[1:]), einsum("kd,de->ke", means, factor)
         return einsum("ke,et->kt", m, y) - 0.5 * jnp.sum(y * y, 0) + (constant - 0.5 * jnp.sum(m * m, 1))[:, None]
 
-    def product_sums(self, x: Array, r: Array) -> Any:
-        return einsum("ft,kt->fk", _with_ones(x), r), einsum("at,bt->ab", x * r.sum(0), x)
+    def product_sums(self, features: Array, r: Array) -> Any:
+        x = features[1:]
+        return einsum("ft,kt->fk", features, r), einsum("at,bt->ab", x * r.sum(0), x)
 
     def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
         linear, second = sums
@@ -247,12 +259,8 @@ class Variances(Differences):
 
     matrix = False
 
-    @abstractmethod
-    def features(self, x: Float[Array, "d t"]) -> Float[Array, "f t"]:
-        """What the product form is linear in."""
-
-    def product_sums(self, x: Array, r: Array) -> Any:
-        return einsum("ft,kt->fk", self.features(x), r)
+    def product_sums(self, features: Array, r: Array) -> Any:
+        return einsum("ft,kt->fk", features, r)
 
     def sharpness(self, factor: Array) -> Array:
         return jnp.max(factor**2)
@@ -281,7 +289,7 @@ class Diag(Variances):
     def size(self, k: int, d: int) -> int:
         return k * d
 
-    def width(self, d: int) -> int:
+    def width(self, k: int, d: int) -> int:
         return 2 * d + 1
 
     def log_det(self, factor: Array, d: int) -> Array:
@@ -290,17 +298,17 @@ class Diag(Variances):
     def whiten(self, factor: Array, difference: Array) -> Array:
         return difference * factor[:, :, None]
 
-    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+    def product_scores(self, factor: Array, means: Array, constant: Array, features: Array) -> Array:
         precision = factor**2
         linear = precision * means
         corner = constant - 0.5 * jnp.sum(linear * means, 1)
         coefficients = jnp.concatenate([corner[:, None], linear, -0.5 * precision], 1)
-        return einsum("kf,ft->kt", coefficients, self.features(x))
+        return einsum("kf,ft->kt", coefficients, features)
 
     def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
         return sums[0], sums[1 : d + 1].T, sums[d + 1 :].T
 
-    def features(self, x: Array) -> Array:
+    def product_features(self, x: Array) -> Array:
         return jnp.concatenate([_with_ones(x), x * x])
 
     def squares(self, difference: Array, r: Array) -> Array:
@@ -333,7 +341,7 @@ class Spherical(Variances):
     def size(self, k: int, d: int) -> int:
         return k
 
-    def width(self, d: int) -> int:
+    def width(self, k: int, d: int) -> int:
         return d + 2
 
     def log_det(self, factor: Array, d: int) -> Array:
@@ -342,16 +350,16 @@ class Spherical(Variances):
     def whiten(self, factor: Array, difference: Array) -> Array:
         return difference * factor[:, None, None]
 
-    def product_scores(self, factor: Array, means: Array, constant: Array, x: Array) -> Array:
+    def product_scores(self, factor: Array, means: Array, constant: Array, features: Array) -> Array:
         precision = (factor**2)[:, None]
         corner = constant[:, None] - 0.5 * precision * jnp.sum(means**2, 1, keepdims=True)
         coefficients = jnp.concatenate([corner, precision * means, -0.5 * precision], 1)
-        return einsum("kf,ft->kt", coefficients, self.features(x))
+        return einsum("kf,ft->kt", coefficients, features)
 
     def product_moments(self, sums: Any, d: int) -> tuple[Array, Array, Array]:
         return sums[0], sums[1 : d + 1].T, sums[d + 1]
 
-    def features(self, x: Array) -> Array:
+    def product_features(self, x: Array) -> Array:
         return jnp.concatenate([_with_ones(x), jnp.sum(x * x, 0, keepdims=True)])
 
     def squares(self, difference: Array, r: Array) -> Array:

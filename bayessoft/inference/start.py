@@ -111,7 +111,8 @@ def _from_labels(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"],
 
     def statistics(centre: Any, label: Array) -> Any:
         def tile(x: Array, w: Array, z: Array) -> Any:
-            return family.tile_statistics(centre, x, jax.nn.one_hot(z, k, axis=0, dtype=x.dtype) * w, False)
+            r = jax.nn.one_hot(z, k, axis=0, dtype=x.dtype) * w
+            return family.tile_statistics(centre, family.tile_features(centre, x, False), r, False)
 
         return family.collect(centre, over_tiles(tile, rows, label), False)
 

@@ -6,7 +6,7 @@ import pytest
 
 from bayessoft import GaussianMixture
 
-from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, shares, start, swept
+from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, shares, start, statistics_of, swept
 
 # Sums of about 40 terms of size 1 to 10 round to 1e-14; far from the origin (1e4) the rows themselves round at 2e-12,
 # and products about the origin would at 1e-8, so this also tells the two forms apart.
@@ -39,7 +39,7 @@ def test_statistics_of_parts_about_different_points_add_up(member, fast):
     here, there, common = (parameters(member, K, D, seed=seed) for seed in (0, 1, 2))
 
     def statistics(theta, part):
-        return member.collect(theta, member.tile_statistics(theta, x[part].T, r[:, part], fast), fast)
+        return statistics_of(member, theta, x[part], r[:, part], fast)
 
     first, second = statistics(here, slice(0, 10)), statistics(there, slice(10, None))
     whole = statistics(common, slice(None))

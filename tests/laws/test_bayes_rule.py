@@ -11,7 +11,7 @@ import pytest
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.weights import Dirichlet
 
-from .worlds import MEMBERS, label, parameters, points, proportions, shares, with_prior
+from .worlds import MEMBERS, label, parameters, points, proportions, shares, statistics_of, with_prior
 
 K, D, N = 3, 2, 24
 
@@ -40,7 +40,7 @@ def updated(member, x, r):
 def test_prior_times_likelihood_over_posterior_is_constant(member, prior):
     member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
     start = parameters(member, K, D, seed=50)
-    statistics = member.collect(start, member.tile_statistics(start, x.T, r, False), False)
+    statistics = statistics_of(member, start, x, r, False)
     posterior = updated(member, x, r)
     constants = []
     for seed in range(5):

@@ -6,17 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from .worlds import MEMBERS, label, parameters, points, shares
+from .worlds import MEMBERS, label, parameters, points, shares, statistics_of
 
 
 @partial(jax.jit, static_argnums=3)
 def both_scores(member, theta, x, fast):
-    return member.tile_log_density(theta, x.T, fast), member.likelihood(theta).log_prob(x[:, None, :]).T
+    return member.tile_scores(theta, x.T, fast), member.likelihood(theta).log_prob(x[:, None, :]).T
 
 
 @partial(jax.jit, static_argnums=4)
 def collected(member, theta, x, r, fast):
-    return member.collect(theta, member.tile_statistics(theta, x.T, r, fast), fast)
+    return statistics_of(member, theta, x, r, fast)
 
 
 # With a 1 before them, 2 columns make an odd number of things to pair, 5 an even one; 35 are more than one block.
@@ -38,12 +38,12 @@ def test_single_precision_far_from_the_origin(member):
     theta = parameters(member, 2, 3, offset=1e5)
     single = jax.tree.map(lambda leaf: leaf.astype(np.float32), theta)
     rounded = jax.tree.map(lambda leaf: leaf.astype(np.float64), single)
-    scores = member.tile_log_density(single, x.T, False)
+    scores = member.tile_scores(single, x.T, False)
     assert scores.dtype == np.float32
     plain = both_scores(member, rounded, x.astype(np.float64), False)[1]
     np.testing.assert_allclose(scores, plain, rtol=1e-4)  # squares of ten to a hundred widths, in seven digits
     r = shares(7, 2)
-    found = member.collect(single, member.tile_statistics(single, x.T, r.astype(np.float32), False), False)
+    found = statistics_of(member, single, x, r.astype(np.float32), False)
     exact = collected(member, rounded, x.astype(np.float64), r, False)
     # sums of seven products below ten, each right to 1e-6, seen through factors of condition two and their inverses
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, exact)

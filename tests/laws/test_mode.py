@@ -13,7 +13,7 @@ from bayessoft.families.gaussian import GaussianParameters
 from bayessoft.families.weights import Dirichlet
 from bayessoft.mixture import Mixture
 
-from .worlds import MEMBERS, PRIORS, label, parameters, points, shares, with_prior
+from .worlds import MEMBERS, PRIORS, label, parameters, points, shares, statistics_of, with_prior
 
 K, D, N = 3, 2, 24
 
@@ -25,7 +25,7 @@ def test_the_posterior_is_flat_at_its_mode(member, prior):
     concentration = {"none": None, "shared": Dirichlet(1.5), "each": Dirichlet([1.0, 2.0, 3.5])}[prior]
     mixture = Mixture(K, member, concentration and concentration.checked(K))
     start = parameters(member, K, D, seed=50)
-    statistics = member.collect(start, member.tile_statistics(start, x.T, r, False), False)
+    statistics = statistics_of(member, start, x, r, False)
     weights, theta = mixture.mode(statistics, 0.0)
     structure = member.structure
 

@@ -1,6 +1,7 @@
 """Small worlds for the laws: the registered families, rows, and parameters that are no fitted ones."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,12 @@ def swept(member: Gaussian, theta: GaussianParameters, log_weights: jax.Array, r
 def rowwise(member: Gaussian, theta: GaussianParameters, log_weights: jax.Array, rows: core.Tiles) -> tuple:
     """Log densities and memberships of every row, compiled."""
     return core.rowwise(member, theta, log_weights, rows)
+
+
+def statistics_of(member: Gaussian, theta: GaussianParameters, x: np.ndarray, r: np.ndarray, fast: bool) -> Any:
+    """Statistics of rows x of shape (n, d) under responsibilities r of shape (k, n)."""
+    features = member.tile_features(theta, x.T, fast)
+    return member.collect(theta, member.tile_statistics(theta, features, r, fast), fast)
 
 
 def start(member: Gaussian, k: int, d: int) -> dict[str, np.ndarray]:
