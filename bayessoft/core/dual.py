@@ -28,7 +28,7 @@ from bayessoft.core.sweep import Tiles, either_form, over_tiles
 from bayessoft.families.family import SweptFamily, pytree
 from bayessoft.numerics import HIGHEST
 
-__all__ = ["Bounds", "Dual", "centred", "certificate", "first_prices", "solve", "tolerance"]
+__all__ = ["Bounds", "Dual", "centred", "certificate", "first_prices", "meeting_prices", "solve", "tolerance"]
 
 PASSES = 60  # most passes of one solve
 SAMPLE = 8192  # rows that the first prices are found on
@@ -144,19 +144,20 @@ class Dual:
     hessian: Array
 
 
-def solve(
-    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> tuple[Dual, Array]:
-    """Find the prices that meet the bounds, starting from given ones.
+def _newton(
+    family: SweptFamily,
+    parameters: Any,
+    log_weights: Array,
+    rows: Tiles,
+    bounds: Bounds,
+    prices: Array,
+    foresee: bool,
+) -> tuple[Dual, Array, Array]:
+    """Give the last dual that was looked at, the prices to look at next, and the passes.
 
     A Newton iteration with Levenberg's damping in the metric of the sizes: where memberships are all but hard the
-    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds.
-
-    Returns
-    -------
-    dual : Dual
-    passes : int
-        Passes over the rows.
+    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds. To `foresee` is to
+    end one pass earlier, when the next prices are sure to meet the bounds.
     """
     total = rows.w.sum()
     met = tolerance(rows.x.dtype) * total
@@ -166,28 +167,62 @@ def solve(
     def residual(dual: Dual) -> Array:
         return jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
 
-    def body(carry: tuple[Dual, Array, Array]) -> tuple[Dual, Array, Array]:
-        old, damping, passes = carry
-        metric = jnp.diag(old.sizes + total / len(old.sizes))
+    def foreseen(dual: Dual, ahead: Array) -> Array:
+        """Bound the residual ahead by Taylor: third cumulants are at most twice the square of the largest change."""
+        change = ahead - dual.prices
+        predicted = jnp.abs(bounds.residual(ahead, dual.sizes + dual.hessian @ change)).max()
+        return predicted + total * jnp.abs(change).max() ** 2
+
+    def body(carry: tuple[Dual, Array, Array, Array]) -> tuple[Dual, Array, Array, Array]:
+        old, ahead, damping, passes = carry
         first = passes == 0
-        prices = jnp.where(first, old.prices, _step(bounds, old.prices, old.sizes, old.hessian + damping * metric))
-        value, sizes, hessian = _dual_pass(family, parameters, log_weights, rows, prices)
-        new = Dual(prices, value - bounds.linear(prices), sizes, hessian)
+        value, sizes, hessian = _dual_pass(family, parameters, log_weights, rows, ahead)
+        new = Dual(ahead, value - bounds.linear(ahead), sizes, hessian)
         rounding = 8 * eps * jnp.abs(old.value)
         level = new.value <= old.value + rounding  # no lower by rounding: let the residual decide
         accepted = first | (new.value < old.value - rounding) | (level & (residual(new) < residual(old)))
         shrunk = jnp.where(first, damping, jnp.maximum(damping * 0.05, least))
         damping = jnp.where(accepted, shrunk, jnp.maximum(damping, 1e-4) * 8)
-        return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old), damping, passes + 1
+        dual = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+        metric = jnp.diag(dual.sizes + total / len(dual.sizes))
+        ahead = _step(bounds, dual.prices, dual.sizes, dual.hessian + damping * metric)
+        return dual, ahead, damping, passes + 1
 
-    def going(carry: tuple[Dual, Array, Array]) -> Array:
-        dual, damping, passes = carry
-        return (passes == 0) | ((residual(dual) > met) & (passes < PASSES) & (damping < 1e8))
+    def going(carry: tuple[Dual, Array, Array, Array]) -> Array:
+        dual, ahead, damping, passes = carry
+        on = (residual(dual) > met) & (passes < PASSES) & (damping < 1e8)
+        return (passes == 0) | (on & (foreseen(dual, ahead) > met) if foresee else on)
 
     zero = jnp.zeros_like(prices)
     start = Dual(prices, jnp.zeros((), prices.dtype), zero + total / len(zero), jnp.diag(zero))
-    dual, _, passes = lax.while_loop(going, body, (start, jnp.asarray(1e-6, prices.dtype), jnp.asarray(0)))
+    dual, ahead, _, passes = lax.while_loop(
+        going, body, (start, prices, jnp.asarray(1e-6, prices.dtype), jnp.asarray(0))
+    )
+    useful = foresee & (residual(dual) > met) & (foreseen(dual, ahead) <= met)
+    return dual, jnp.where(useful, ahead, dual.prices), passes
+
+
+def solve(
+    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
+) -> tuple[Dual, Array]:
+    """Find the prices that meet the bounds, starting from given ones.
+
+    Returns
+    -------
+    dual : Dual
+        Looked at, with the sizes that the prices give.
+    passes : int
+        Passes over the rows.
+    """
+    dual, _, passes = _newton(family, parameters, log_weights, rows, bounds, prices, foresee=False)
     return dual, passes
+
+
+def meeting_prices(
+    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
+) -> tuple[Float[Array, " k"], Array]:
+    """Find the prices of `solve` without a last look at the sizes that they give; and the passes."""
+    return _newton(family, parameters, log_weights, rows, bounds, prices, foresee=True)[1:]
 
 
 def first_prices(

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from bayessoft.core.dual import Bounds, centred, certificate, first_prices, solve
+from bayessoft.core.dual import Bounds, centred, certificate, first_prices, meeting_prices, solve
 from bayessoft.core.sizes import SizeConstraint, SizeResult, match
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
@@ -163,7 +163,7 @@ class EM(Climber):
         log_weights, total, prices = jnp.log(state.weights), rows.w.sum(), state.prices
         gain = 0.0
         if state.bounds is not None:
-            prices = solve(mixture.family, state.parameters, log_weights, rows, state.bounds, prices)[0].prices
+            prices = meeting_prices(mixture.family, state.parameters, log_weights, rows, state.bounds, prices)[0]
             gain = -state.bounds.linear(prices)
         value, statistics = sweep(mixture.family, state.parameters, log_weights, rows, prices)
         objective = (value + gain + mixture.log_prior(state.weights, state.parameters)) / total

@@ -104,6 +104,25 @@ def test_memberships_are_those_of_proportional_fitting():
     np.testing.assert_allclose(ours, q, atol=1e-7)  # sizes met to 1e-9 of 54 rows
 
 
+@jax.jit
+def unseen(member, theta, log_weights, rows, bounds, prices):
+    """Sizes under prices that nobody looked at, the passes that took, and those of `solve`."""
+    found, passes = core.meeting_prices(member, theta, log_weights, rows, bounds, prices)
+    sizes = sweep.sweep(member, theta, log_weights, rows, found)[1].weight
+    return sizes, passes, core.solve(member, theta, log_weights, rows, bounds, prices)[1]
+
+
+@pytest.mark.parametrize("sizes", [[30.0, 16.0, 8.0], [8.0, 8.0, 38.0], [1.0, 1.0, 52.0]], ids=str)
+def test_prices_meet_their_sizes_unseen(sizes):
+    model, bounds = world(), bounds_of(sizes, sizes)
+    near = solved(*model, bounds)[0].prices + np.array([1e-3, 0.0, -1e-3])
+    for prices in (np.zeros(K), near):
+        found, passes, all_passes = unseen(*model, bounds, jnp.asarray(prices))
+        np.testing.assert_allclose(found, sizes, rtol=0, atol=2 * core.tolerance(found.dtype) * N)  # and rounding
+        assert passes <= all_passes
+    assert passes < all_passes  # from near, a pass less
+
+
 # in rows more than the clusters have by themselves
 LOW_HIGH = [([4, -54, -54], [54, 54, 54]), ([-54, 4, -54], [-1, 54, 54]), ([4, -54, -54], [54, -1, -3])]
 
