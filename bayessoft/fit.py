@@ -21,7 +21,7 @@ from bayessoft.families.family import SweptFamily
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, scoped
 
-CHUNK = 1 << 19  # numbers of rows and memberships evaluated at a time: 4 MB, and some copies of them
+EVALUATED = 1 << 19  # numbers of rows and memberships evaluated at a time: 4 MB, and some copies of them
 NUMBERS = 1 << 21  # numbers of all draws together that are looked at at a time: 16 MB, and some copies of them
 
 __all__ = ["Checks", "Draws", "Fit", "Point", "Status"]
@@ -261,7 +261,9 @@ class Fit:
         sizes = self.posterior.sizes if constrained and isinstance(self.posterior, Point) else None
         log_density = np.empty(len(values), values.dtype)
         memberships = np.empty((len(values), self.mixture.k), values.dtype)
-        for part, draws, rows in self._parts(values, max(16, CHUNK // (self.mixture.k + values.shape[1]))):
+        most = max(16, EVALUATED // (self.mixture.k + values.shape[1]))
+        parts = max(1, -(-len(values) // most))
+        for part, draws, rows in self._parts(values, -(-len(values) // parts)):  # of one size: one compilation
             prices = None if sizes is None else jnp.asarray(fresh(sizes.prices), values.dtype)
             found, shares = _averaged(self.mixture.family, draws, rows, prices)
             log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det

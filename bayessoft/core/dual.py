@@ -12,6 +12,7 @@ Optimization*, section 5.5; Ganchev et al., JMLR 11, 2010, for the use in EM.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +145,20 @@ class Dual:
     hessian: Array
 
 
+def _residual(bounds: Bounds, dual: Dual) -> Array:
+    return jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
+
+
+def _foreseen(bounds: Bounds, total: Array, dual: Dual, ahead: Array) -> Array:
+    """Bound the residual at prices ahead that nobody has looked at, by Taylor's theorem.
+
+    Along a change of the prices with range D, a membership's second derivative is at most D^2 / (6 sqrt(3)).
+    """
+    change = ahead - dual.prices
+    predicted = jnp.abs(bounds.residual(ahead, dual.sizes + dual.hessian @ change)).max()
+    return predicted + 0.05 * total * jnp.ptp(change) ** 2
+
+
 def _newton(
     family: SweptFamily,
     parameters: Any,
@@ -151,27 +166,16 @@ def _newton(
     rows: Tiles,
     bounds: Bounds,
     prices: Array,
-    foresee: bool,
+    enough: Callable[[Dual, Array], Array],
 ) -> tuple[Dual, Array, Array]:
-    """Give the last dual that was looked at, the prices to look at next, and the passes.
+    """Step until ``enough(dual, ahead)``; give the last dual, the prices ahead of it, and the passes over the rows.
 
     A Newton iteration with Levenberg's damping in the metric of the sizes: where memberships are all but hard the
-    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds. To `foresee` is to
-    end one pass earlier, when the next prices are sure to meet the bounds.
+    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds.
     """
     total = rows.w.sum()
-    met = tolerance(rows.x.dtype) * total
     eps = jnp.finfo(rows.x.dtype).eps
     least = 1e4 * eps  # a constant added to all prices changes nothing: damping keeps the system regular
-
-    def residual(dual: Dual) -> Array:
-        return jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
-
-    def foreseen(dual: Dual, ahead: Array) -> Array:
-        """Bound the residual ahead by Taylor: third cumulants are at most twice the square of the largest change."""
-        change = ahead - dual.prices
-        predicted = jnp.abs(bounds.residual(ahead, dual.sizes + dual.hessian @ change)).max()
-        return predicted + total * jnp.abs(change).max() ** 2
 
     def body(carry: tuple[Dual, Array, Array, Array]) -> tuple[Dual, Array, Array, Array]:
         old, ahead, damping, passes = carry
@@ -180,7 +184,8 @@ def _newton(
         new = Dual(ahead, value - bounds.linear(ahead), sizes, hessian)
         rounding = 8 * eps * jnp.abs(old.value)
         level = new.value <= old.value + rounding  # no lower by rounding: let the residual decide
-        accepted = first | (new.value < old.value - rounding) | (level & (residual(new) < residual(old)))
+        lower_residual = _residual(bounds, new) < _residual(bounds, old)
+        accepted = first | (new.value < old.value - rounding) | (level & lower_residual)
         shrunk = jnp.where(first, damping, jnp.maximum(damping * 0.05, least))
         damping = jnp.where(accepted, shrunk, jnp.maximum(damping, 1e-4) * 8)
         dual = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
@@ -190,16 +195,13 @@ def _newton(
 
     def going(carry: tuple[Dual, Array, Array, Array]) -> Array:
         dual, ahead, damping, passes = carry
-        on = (residual(dual) > met) & (passes < PASSES) & (damping < 1e8)
-        return (passes == 0) | (on & (foreseen(dual, ahead) > met) if foresee else on)
+        return (passes == 0) | (~enough(dual, ahead) & (passes < PASSES) & (damping < 1e8))
 
     zero = jnp.zeros_like(prices)
-    start = Dual(prices, jnp.zeros((), prices.dtype), zero + total / len(zero), jnp.diag(zero))
-    dual, ahead, _, passes = lax.while_loop(
-        going, body, (start, prices, jnp.asarray(1e-6, prices.dtype), jnp.asarray(0))
-    )
-    useful = foresee & (residual(dual) > met) & (foreseen(dual, ahead) <= met)
-    return dual, jnp.where(useful, ahead, dual.prices), passes
+    start = Dual(prices, jnp.zeros((), prices.dtype), zero, jnp.diag(zero))
+    damping = jnp.asarray(max(1e-6, float(least)), prices.dtype)
+    dual, ahead, _, passes = lax.while_loop(going, body, (start, prices, damping, jnp.asarray(0)))
+    return dual, ahead, passes
 
 
 def solve(
@@ -210,19 +212,34 @@ def solve(
     Returns
     -------
     dual : Dual
-        Looked at, with the sizes that the prices give.
+        With the sizes that its prices give.
     passes : int
         Passes over the rows.
     """
-    dual, _, passes = _newton(family, parameters, log_weights, rows, bounds, prices, foresee=False)
+    met = tolerance(rows.x.dtype) * rows.w.sum()
+
+    def enough(dual: Dual, _: Array) -> Array:
+        return _residual(bounds, dual) <= met
+
+    dual, _, passes = _newton(family, parameters, log_weights, rows, bounds, prices, enough)
     return dual, passes
 
 
 def meeting_prices(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
 ) -> tuple[Float[Array, " k"], Array]:
-    """Find the prices of `solve` without a last look at the sizes that they give; and the passes."""
-    return _newton(family, parameters, log_weights, rows, bounds, prices, foresee=True)[1:]
+    """Find the prices of `solve`, without a last pass where they are sure to meet the bounds; and the passes."""
+    total = rows.w.sum()
+    met = tolerance(rows.x.dtype) * total
+
+    def sure(dual: Dual, ahead: Array) -> Array:
+        return (_residual(bounds, dual) > met) & (_foreseen(bounds, total, dual, ahead) <= met)
+
+    def enough(dual: Dual, ahead: Array) -> Array:
+        return (_residual(bounds, dual) <= met) | sure(dual, ahead)
+
+    dual, ahead, passes = _newton(family, parameters, log_weights, rows, bounds, prices, enough)
+    return jnp.where(sure(dual, ahead), ahead, dual.prices), passes
 
 
 def first_prices(

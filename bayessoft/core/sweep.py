@@ -103,9 +103,11 @@ def over_tiles(tile: Callable[..., Any], rows: Tiles, *more: Array) -> Any:
 
 
 def either_form(family: SweptFamily, parameters: Any, rows: Tiles, pass_: Callable[[bool], Any]) -> Any:
-    """Run ``pass_(fast)`` in the fast form where its rounding allows it."""
-    safe = _all_safe(lax.stop_gradient(family.safe(parameters, rows.radius)))
-    return lax.cond(safe, lambda: pass_(True), lambda: pass_(False))
+    """Run ``pass_(fast)`` in the form that the family wants."""
+    safe = family.safe(parameters, rows.radius)
+    if safe is False:
+        return pass_(False)
+    return lax.cond(_all_safe(lax.stop_gradient(safe)), lambda: pass_(True), lambda: pass_(False))
 
 
 def sweep(

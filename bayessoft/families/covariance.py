@@ -47,7 +47,7 @@ class Covariance(ABC):
 
     @abstractmethod
     def width(self, k: int, d: int) -> int:
-        """Numbers per row that a tile works on; sets how many rows it has."""
+        """Numbers per row that the faster form works on; sets how many rows a tile has."""
 
     def product_pays(self, k: int, d: int) -> bool:
         """Tell whether the product form is the faster one."""

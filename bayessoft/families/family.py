@@ -78,8 +78,11 @@ class SweptFamily(Family):
         """How many rows a tile should have."""
 
     @abstractmethod
-    def safe(self, parameters: Any, radius: Array) -> Array:
-        """Tell whether the fast form is right for rows no further than `radius` from the origin."""
+    def safe(self, parameters: Any, radius: Array) -> Array | bool:
+        """Tell whether to take the fast form: it is right for rows no further than `radius` from the origin, and pays.
+
+        A plain False where shapes and dtype already tell: then the fast form is not compiled.
+        """
 
     def tile_features(self, parameters: Any, x: Float[Array, "d t"], fast: bool) -> Any:
         """Give what log densities and statistics of a tile's rows, the columns of `x`, are both computed from."""
@@ -95,7 +98,10 @@ class SweptFamily(Family):
 
     @abstractmethod
     def tile_statistics(self, parameters: Any, features: Any, r: Float[Array, "k t"], fast: bool) -> Any:
-        """Sufficient statistics of a tile with responsibilities `r` (times weights), in a layout that adds up."""
+        """Sufficient statistics of a tile with responsibilities `r` (times weights), in a layout that adds up.
+
+        The features are held fixed (`stop_gradient`), as `collect` holds the reference points.
+        """
 
     @abstractmethod
     def collect(self, parameters: Any, total: Any, fast: bool) -> Any:

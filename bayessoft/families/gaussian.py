@@ -21,7 +21,7 @@ from bayessoft.numerics import Affine
 
 __all__ = ["Gaussian", "GaussianParameters", "Moments"]
 
-TILE_NUMBERS = 1 << 17  # numbers a tile works on: half of a core's cache of 2 MB, measured
+TILE_NUMBERS = 1 << 17  # numbers a tile works on, if it has rows enough: half of a core's cache of 2 MB, measured
 SINGLE_CONDITION = np.finfo(np.float32).eps ** -0.5  # ratio of standard deviations that float32 covariances can hold
 FAST_CONDITION = 4e6  # radius^2 * precision up to which the product form keeps 9 digits in float64
 
@@ -99,12 +99,12 @@ class Gaussian(SweptFamily):
 
     def tile_rows(self, k: int, d: int) -> int:
         width = self.structure.width(k, d)
-        least = 512 if width < 4096 else 256
+        least = 512 if width < 4096 else 256  # matrix products want 512 rows; measured at 64 and 100 columns
         return int(np.clip(2 ** round(np.log2(TILE_NUMBERS / (width + k))), least, 4096))
 
-    def safe(self, parameters: GaussianParameters, radius: Array) -> Array:
+    def safe(self, parameters: GaussianParameters, radius: Array) -> Array | bool:
         if parameters.means.dtype != jnp.float64 or not self.structure.product_pays(*parameters.means.shape):
-            return jnp.asarray(False)
+            return False
         return self.structure.sharpness(parameters.factors) * radius**2 < FAST_CONDITION
 
     def tile_features(self, parameters: GaussianParameters, x: Array, fast: bool) -> Any:

@@ -14,7 +14,7 @@ from bayessoft.families.covariance import Covariance, Differences, einsum
 
 __all__ = ["STRUCTURES"]
 
-WIDE = 128  # columns beyond which the features of the product form outgrow the caches
+WIDE = 128  # columns beyond which the features of a tile would take more than 16 MB
 BLOCK = 32  # coordinates at a time: those of the first columns of a triangle need the first rows only
 
 
@@ -160,16 +160,15 @@ class Full(Matrices):
         """Give the rows about the middle, below a 1, and each component's own coordinates ``F'(x - m)`` in blocks.
 
         One product with the factors of all components side by side takes a fraction of the time of one product each.
-        Subtracting ``F'm`` afterwards loses digits in proportion to distance over width, where the product form loses
-        them in proportion to its square; distances are from the middle of the components, so that it does not matter
-        where all rows lie.
+        It loses digits in proportion to distance over width, where the product form loses them in proportion to the
+        square; distances are from the middle of the components, so that it does not matter where all rows lie.
         """
         middle = _middle(means)
         z = _with_ones(x - middle[:, None])
         offset = einsum("kd,kde->ke", middle - means, factor)
         below = jnp.concatenate([offset[:, None], factor], 1)
         own = [einsum("kza,zt->kat", below[:, : b.stop + 1, b], z[: b.stop + 1]) for b in _blocks(len(x))]
-        return z, lax.optimization_barrier(own)  # or XLA computes them once for scores and once for sums
+        return z, lax.optimization_barrier(own)  # or XLA computes them twice: for scores and for sums
 
     def centred_scores(
         self, factor: Array, means: Array, constant: Array, features: tuple[Array, list[Array]]

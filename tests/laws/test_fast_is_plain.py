@@ -32,6 +32,12 @@ def test_scores_are_log_densities(member, fast, d):
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_wide_rows_of_few_components_take_the_form_that_pays(member):
+    found = [member.safe(parameters(member, 2, d), 1.0) for d in (8, 9)]
+    assert [bool(one) for one in found] == [True, member.covariance_type != "full"]
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
 def test_single_precision_far_from_the_origin(member):
     """Rows and means round before the test begins; nothing may cancel about the origin after that."""
     x = points(7, 3, offset=1e5).astype(np.float32)

@@ -106,21 +106,49 @@ def test_memberships_are_those_of_proportional_fitting():
 
 @jax.jit
 def unseen(member, theta, log_weights, rows, bounds, prices):
-    """Sizes under prices that nobody looked at, the passes that took, and those of `solve`."""
+    """Sizes under prices that nobody looked at, those prices, the passes that took, and those of `solve`."""
     found, passes = core.meeting_prices(member, theta, log_weights, rows, bounds, prices)
     sizes = sweep.sweep(member, theta, log_weights, rows, found)[1].weight
-    return sizes, passes, core.solve(member, theta, log_weights, rows, bounds, prices)[1]
+    return sizes, found, passes, core.solve(member, theta, log_weights, rows, bounds, prices)[1]
 
 
-@pytest.mark.parametrize("sizes", [[30.0, 16.0, 8.0], [8.0, 8.0, 38.0], [1.0, 1.0, 52.0]], ids=str)
-def test_prices_meet_their_sizes_unseen(sizes):
-    model, bounds = world(), bounds_of(sizes, sizes)
-    near = solved(*model, bounds)[0].prices + np.array([1e-3, 0.0, -1e-3])
-    for prices in (np.zeros(K), near):
-        found, passes, all_passes = unseen(*model, bounds, jnp.asarray(prices))
-        np.testing.assert_allclose(found, sizes, rtol=0, atol=2 * core.tolerance(found.dtype) * N)  # and rounding
+UNSEEN = {
+    "fixed": ([30, 16, 8], [30, 16, 8]),
+    "far": ([1, 1, 52], [1, 1, 52]),
+    "between": ([30, 0, 0], [54, 4, 54]),
+    "slack": ([0, 0, 0], [54, 54, 54]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", UNSEEN)
+def test_prices_meet_their_sizes_unseen(name, dtype):
+    weights = np.where(np.arange(N) % 2, 0.5, 1.5)
+    member, theta, logs, _ = world()
+    model = jax.tree.map(lambda leaf: leaf.astype(dtype), (theta, logs, laid_out(points(N, D), weights, 8)))
+    bounds = bounds_of(*UNSEEN[name])
+    bounds = core.Bounds(bounds.low.astype(dtype), bounds.high.astype(dtype), bounds.pinned)
+    solution = solved(member, *model, bounds)[0].prices
+    ahead = jnp.asarray([1.0, 0.3, -1.0], dtype)
+    saved = 0
+    for distance in (10.0, 1.0, 0.1, 0.03, 0.01, 1e-3, 1e-4):
+        found, prices, passes, all_passes = unseen(member, *model, bounds, solution + distance * ahead)
+        met = 2 * core.tolerance(found.dtype) * N  # and rounding
+        np.testing.assert_allclose(bounds.residual(prices, found), 0, rtol=0, atol=met)
         assert passes <= all_passes
-    assert passes < all_passes  # from near, a pass less
+        saved += int(all_passes - passes)
+    assert saved > 0 or name == "slack"
+
+
+def test_a_fit_by_prices_unseen_is_that_by_prices_looked_at(monkeypatch):
+    x, options = points(N, D), dict(reg_covar=1e-3, max_iter=10, tol=0, **start(MEMBERS[0], K, D))
+    fits = []
+    for _ in range(2):
+        gm = GaussianMixture(K, sizes=CONSTRAINTS["low-and-high"], **options).fit(x)
+        fits.append((gm.means_, gm.covariances_, gm.weights_, gm.lower_bounds_))
+        monkeypatch.setattr("bayessoft.inference.em.meeting_prices", lambda *args: (core.solve(*args)[0].prices, 0))
+        jax.clear_caches()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7), *fits)  # sizes met to 1e-10 in each step
 
 
 # in rows more than the clusters have by themselves

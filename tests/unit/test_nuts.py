@@ -144,9 +144,19 @@ def test_memberships_average_the_draws(three):
 
 def test_parts_of_rows_change_nothing(three, monkeypatch):
     X = clusters(50, seed=4)
-    whole = three.membership_interval(X), three.fit_.log_likelihood(X)
+
+    def found():
+        return (
+            three.membership_interval(X),
+            three.fit_.log_likelihood(X),
+            three.predict_proba(X),
+            three.score_samples(X),
+        )
+
+    whole = found()
     monkeypatch.setattr("bayessoft.fit.NUMBERS", 20 * 300 * 3)
-    parts = three.membership_interval(X), three.fit_.log_likelihood(X)
+    monkeypatch.setattr("bayessoft.fit.EVALUATED", 20 * (3 + 2))
+    parts = found()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), whole, parts)
 
 
