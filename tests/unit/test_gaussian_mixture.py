@@ -72,10 +72,16 @@ def compilations():
 EXPECTED = {"check_array_api_input": "not an array-API estimator: rows become NumPy arrays before JAX sees them"}
 
 
-def failed_checks(estimator: GaussianMixture) -> list[str]:
+RANDOM_STARTS = {
+    "check_sample_weight_equivalence_on_dense_data": "chains start at clusterings found from random rows; from a given "
+    "start they are the same, see test_nuts.test_weights_make_the_chain_of_repeated_rows"
+}
+
+
+def failed_checks(estimator: GaussianMixture, expected: dict[str, str] = EXPECTED) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = check_estimator(estimator, expected_failed_checks=EXPECTED, on_fail=None, on_skip=None)
+        found = check_estimator(estimator, expected_failed_checks=expected, on_fail=None, on_skip=None)
     return [f"{c['check_name']}: {c['exception']!r}" for c in found if c["status"] == "failed"]
 
 
@@ -97,7 +103,8 @@ def test_check_estimator(k, kind):
 @pytest.mark.parametrize("k", [1, 3])
 def test_check_estimator_with_few_draws(k, kind):
     few = NUTS(draws=4, warmup=4, chains=1, max_tree_depth=3)
-    assert not failed_checks(GaussianMixture(k, covariance_type=kind, inference=few))
+    expected = EXPECTED if k == 1 else EXPECTED | RANDOM_STARTS
+    assert not failed_checks(GaussianMixture(k, covariance_type=kind, inference=few), expected)
 
 
 def test_every_argument_of_scikit_learns_with_its_default():

@@ -256,6 +256,23 @@ def test_weights_raise_the_density_to_a_power():
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
+def test_weights_make_the_chain_of_repeated_rows():
+    X, weights = clusters(12), np.arange(12) % 4
+    few = NUTS(draws=4, warmup=4, chains=1, max_tree_depth=3)
+    start = dict(weights_init=np.full(3, 1 / 3), means_init=X[[1, 5, 9]], precisions_init=np.tile(np.eye(2), (3, 1, 1)))
+    repeated = np.random.default_rng(0).permutation(np.repeat(X, weights, axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so few draws tell nothing, and say so
+        fits = [
+            GaussianMixture(3, inference=few, random_state=0, **start).fit(*data)
+            for data in ((X, None, weights), (repeated,))
+        ]
+    found = [fit.predict_proba(X) for fit in fits]
+    np.testing.assert_allclose(
+        *found, atol=1e-8
+    )  # eight steps of at most eight gradients each: rounding grows a little
+
+
 @pytest.mark.parametrize("sizes", [Fixed([16, 16, 16]), Between(low=4)])
 def test_sizes_are_refused_before_the_data(sizes):
     with pytest.raises(OptionError, match="inference='em'"):
