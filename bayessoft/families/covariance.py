@@ -28,7 +28,7 @@ class Covariance(ABC):
     """One structure. Members have no state; `families.structures` holds one of each.
 
     Two forms compute the same numbers. The *product* form is linear in features of the rows, a constant, columns and
-    their products, taken about the origin: two matrix products, the fastest where rounding allows it. The *centred*
+    their products, taken about the origin: two matrix products, for where rounding allows it and it pays. The *centred*
     form goes through each component's own coordinates, or through differences from its centre, and is right everywhere.
     """
 

@@ -268,9 +268,8 @@ def test_weights_make_the_chain_of_repeated_rows():
             for data in ((X, None, weights), (repeated,))
         ]
     found = [fit.predict_proba(X) for fit in fits]
-    np.testing.assert_allclose(
-        *found, atol=1e-8
-    )  # eight steps of at most eight gradients each: rounding grows a little
+    # eight steps of at most eight gradients each: rounding grows a little
+    np.testing.assert_allclose(*found, atol=1e-8)
 
 
 @pytest.mark.parametrize("sizes", [Fixed([16, 16, 16]), Between(low=4)])
