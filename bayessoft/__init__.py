@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "CAVI",
     "EM",
     "NUTS",
     "Between",
@@ -26,6 +27,7 @@ __all__ = [
     "Fixed",
     "Gaussian",
     "GaussianMixture",
+    "Gibbs",
     "Mixture",
     "NormalInverseWishart",
     "__version__",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CAVI": "bayessoft.inference.cavi",
     "EM": "bayessoft.inference.em",
     "NUTS": "bayessoft.inference.nuts",
     "Between": "bayessoft.core.sizes",
@@ -40,6 +43,7 @@ _HOMES = {
     "Fixed": "bayessoft.core.sizes",
     "Gaussian": "bayessoft.families.gaussian",
     "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
+    "Gibbs": "bayessoft.inference.gibbs",
     "Mixture": "bayessoft.mixture",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "load": "bayessoft.store",
@@ -51,7 +55,9 @@ if TYPE_CHECKING:
     from bayessoft.families.gaussian import Gaussian
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
     from bayessoft.families.weights import Dirichlet
+    from bayessoft.inference.cavi import CAVI
     from bayessoft.inference.em import EM
+    from bayessoft.inference.gibbs import Gibbs
     from bayessoft.inference.nuts import NUTS
     from bayessoft.mixture import Mixture
     from bayessoft.store import load

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.gaussian import Gaussian
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Draws, Fit, Point
 
 __all__ = ["ess", "quantities", "rhat", "to_arviz", "write_netcdf"]
 
@@ -64,8 +64,8 @@ def _each(function: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarr
 
 def quantities(fit: Fit) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Give the dimensions and values, with leading axes (c, s), of what is drawn: aligned, in original units."""
-    if not isinstance(fit.posterior, Draws):
-        raise OptionError("the fit is a point, not a set of draws: fit with inference='nuts'")
+    if isinstance(fit.posterior, Point):
+        raise OptionError("the fit is a point, not a set of draws: fit with inference='cavi', 'gibbs' or 'nuts'")
     weights, inside = fit.aligned()
     parameters, structure = fit.mixture.family.map_parameters(inside, fit.frame), _family(fit).structure
     per_cluster = ("cluster",) * (structure.shape(2, 3)[0] == 2)
@@ -95,7 +95,7 @@ def to_arviz(
     Parameters
     ----------
     fit : Fit
-        A fit whose posterior is `Draws`.
+        A fit whose posterior is `Draws`, or `Conjugate`: then 1000 draws from it stand for it, as one chain.
     data : Rows, optional
         The rows it was fitted to: they make the group ``observed_data``; without names they are "0", "1", ...
     columns : sequence of str, optional
@@ -106,8 +106,8 @@ def to_arviz(
     Returns
     -------
     InferenceData or DataTree
-        Of ArviZ 0.x or 1.x. Groups ``posterior`` (aligned, in original units) and ``sample_stats``, and of the rows
-        ``observed_data`` and ``log_likelihood``; dimensions ``cluster``, ``feature``, ``feature_bis``, ``obs_id``.
+        Of ArviZ 0.x or 1.x. Groups ``posterior`` (aligned, in original units), ``sample_stats`` of samplers, and of the
+        rows ``observed_data`` and ``log_likelihood``; dimensions ``cluster``, ``feature``, ``feature_bis``, ``obs_id``.
     """
     if log_likelihood and data is None:
         raise OptionError("log_likelihood=True needs the rows: pass X")
@@ -121,8 +121,10 @@ def to_arviz(
         "feature": names,
         "feature_bis": names,
     }
-    stats = {name: ((), array) for name, array in fit.posterior.stats.items()}  # type: ignore[union-attr] # by `quantities`
-    groups = {"posterior": _dataset(found, coords), "sample_stats": _dataset(stats, coords)}
+    groups = {"posterior": _dataset(found, coords)}
+    if isinstance(fit.posterior, Draws):
+        stats = {name: ((), array) for name, array in fit.posterior.stats.items()}
+        groups["sample_stats"] = _dataset(stats, coords)
     if data is not None:
         coords["obs_id"] = np.array([str(i) for i in range(data.n)] if data.ids is None else list(data.ids))
         if log_likelihood:

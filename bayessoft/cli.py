@@ -53,6 +53,8 @@ class Inference(StrEnum):
     """Engines."""
 
     em = "em"
+    cavi = "cavi"
+    gibbs = "gibbs"
     nuts = "nuts"
 
 
@@ -134,19 +136,26 @@ def fit(
     drop_missing: DropMissing = False,
     covariance: Annotated[Covariance, typer.Option(help="Shape of the components.")] = Covariance.full,
     inference: Annotated[
-        Inference, typer.Option(help="em: the best fit; nuts: draws from the posterior.")
+        Inference,
+        typer.Option(help="em: the best fit; cavi: a posterior in closed form; gibbs, nuts: draws from the posterior."),
     ] = Inference.em,
-    n_init: Annotated[int | None, typer.Option(min=1, help="em: number of starts.", show_default="1")] = None,
-    max_iter: Annotated[int | None, typer.Option(min=1, help="em: most iterations.", show_default="100")] = None,
-    chains: Annotated[int | None, typer.Option(min=1, help="nuts: number of chains.", show_default=False)] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="nuts: draws of each chain.", show_default=False)] = None,
-    warmup: Annotated[int | None, typer.Option(min=1, help="nuts: steps before the draws.", show_default=False)] = None,
+    n_init: Annotated[int | None, typer.Option(min=1, help="em, cavi: number of starts.", show_default="1")] = None,
+    max_iter: Annotated[int | None, typer.Option(min=1, help="em, cavi: most iterations.", show_default="100")] = None,
+    chains: Annotated[
+        int | None, typer.Option(min=1, help="gibbs, nuts: number of chains.", show_default=False)
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="gibbs, nuts: draws of each chain.", show_default=False)
+    ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(min=1, help="gibbs, nuts: steps before them.", show_default=False)
+    ] = None,
     target_accept: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="nuts: acceptance to adapt to.", show_default=False)
     ] = None,
     prior: Annotated[
         Prior | None,
-        typer.Option(help="Prior on the components.", show_default="none for em, weak for nuts"),
+        typer.Option(help="Prior on the components.", show_default="none for em, else weak"),
     ] = None,
     sizes: Annotated[
         str | None, typer.Option(help="Sizes of the clusters, as rows (151,123,68) or shares (40%,40%,20%).")
@@ -166,7 +175,7 @@ def fit(
     """Fit a mixture to a table: memberships row by row, sizes, a model, a plot.
 
     In the folder --out: memberships.csv (with sizes also memberships_constrained.csv), summary.csv, plot.png, model/,
-    fit.json and, from nuts, posterior.nc. Columns that are not numeric are left out and named.
+    fit.json and, but from em, posterior.nc. Columns that are not numeric are left out and named.
     """
     options: dict[str, Any] = {
         "components": components,

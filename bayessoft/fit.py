@@ -1,10 +1,10 @@
-"""What every engine returns: a status, a trace, a posterior, and the fit that holds them."""
+"""What every engine returns: a posterior, and the fit that holds it with its status and trace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,82 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
+from scipy.special import gammaln
 
 from bayessoft.core.sizes import SizeResult
 from bayessoft.core.sweep import Tiles, rowwise
 from bayessoft.data.rows import fresh
 from bayessoft.errors import counted
-from bayessoft.families.family import SweptFamily
+from bayessoft.families.family import SweptFamily, seeded
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, scoped
+from bayessoft.status import Status
 
 EVALUATED = 1 << 19  # numbers of rows and memberships evaluated at a time: 4 MB, and some copies of them
+DRAWN = 1000  # draws that stand for a posterior in closed form
 NUMBERS = 1 << 21  # numbers of all draws together that are looked at at a time: 16 MB, and some copies of them
 
-__all__ = ["Checks", "Draws", "Fit", "Point", "Status"]
-
-
-class Status(Enum):
-    """How a fit ended. The value tells what to do next."""
-
-    CONVERGED = "converged"
-    SAMPLED = "sampled: R-hat and effective sample sizes are as they should be"
-    MODES = (
-        "sampled, but the chains are in different modes and do not mix: their draws are no one posterior; use fewer "
-        "components, a stronger prior, or compare the modes chain by chain"
-    )
-    LABELS_UNCLEAR = (
-        "sampled, but clusters cannot be told apart from draw to draw, so numbers by cluster mean little and intervals "
-        "are refused: use fewer components, or a stronger prior"
-    )
-    NOT_MIXED = (
-        "sampled, but R-hat or the effective sample sizes say that there are too few draws: raise draws and warmup of "
-        "NUTS, use fewer components, or a stronger prior"
-    )
-    DIVERGENT = (
-        "sampled, but with divergent transitions, so parts of the posterior may be missing: raise target_accept of "
-        "NUTS, for example to 0.95, or use a stronger prior"
-    )
-    NOT_CONVERGED = (
-        "stopped at max_iter before the objective settled: raise max_iter or tol, or try other starts (n_init)"
-    )
-    REG_COVAR_DOMINATES = (
-        "converged, but reg_covar is larger than the variance of a column: rescale the columns, or lower reg_covar"
-    )
-    COLLAPSED = (
-        "a component collapsed onto too few rows: set reg_covar above 0 or prior='weak', use fewer components, "
-        "or a simpler covariance_type"
-    )
-    NON_FINITE = "the objective is not finite: look for extreme rows, rescale the columns, or set prior='weak'"
-    FELL = "the objective fell, which EM never does in exact arithmetic: pass float64, rescale, or set prior='weak'"
-    SIZES_NOT_MET = (
-        "the size constraint is not met: the bounds may be all but impossible for these clusters; widen them, or try "
-        "other starts (n_init)"
-    )
-    ILL_CONDITIONED = (
-        "the covariances are singular, or too ill-conditioned for this dtype: pass X.astype(numpy.float64) where X is "
-        "float32, drop columns that are constant or nearly combinations of others, or set reg_covar or prior='weak'"
-    )
-
-    @property
-    def text(self) -> str:
-        """What happened, and what to do next."""
-        return self.value
-
-    @property
-    def failed(self) -> bool:
-        """Whether there is no result to return."""
-        return self in (Status.COLLAPSED, Status.NON_FINITE, Status.FELL, Status.ILL_CONDITIONED)
-
-    @property
-    def converged(self) -> bool:
-        """Whether the result is where the engine meant to arrive."""
-        return self in (Status.CONVERGED, Status.SAMPLED, Status.REG_COVAR_DOMINATES)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether numbers by cluster mean something: intervals are refused otherwise."""
-        return self not in (Status.MODES, Status.LABELS_UNCLEAR)
+__all__ = ["Checks", "Conjugate", "Draws", "Fit", "Point"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +47,40 @@ class Point:
     weights: Float[np.ndarray, " k"]
     parameters: Any
     sizes: SizeResult | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Conjugate:
+    """A posterior in closed form: proportions and parameters of each component have distributions of their own.
+
+    Attributes
+    ----------
+    weights : array of shape (k,)
+        Expected proportions.
+    parameters
+        Parameters whose log density is the expected one, up to constants, for rows mapped by the fit's frame.
+    mixture : Mixture
+        The posterior, as the priors of a mixture of mapped rows.
+    elbo : float
+        Evidence lower bound in total, in nats, in original units.
+    sizes : array of shape (k,)
+        Sums of the variational memberships, in units of weight.
+    seed : int
+        Seed of what is drawn from it.
+    """
+
+    weights: Float[np.ndarray, " k"]
+    parameters: Any
+    mixture: Mixture
+    elbo: float
+    sizes: Float[np.ndarray, " k"]
+    seed: int
+
+    def draw(self, number: int, dtype: np.dtype[Any]) -> tuple[Float[np.ndarray, "s k"], Any]:
+        """Draw proportions and parameters, always the same for the same seed."""
+        with scoped(dtype):
+            keys = jax.random.split(jax.random.key(self.seed), number)
+            return jax.tree.map(np.asarray, _drawn(_on_device(self.mixture, dtype), keys))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +140,9 @@ class Draws:
         Parameters of the components with leading axes (c, s), for rows mapped by the fit's frame.
     stats : dict of str to array of shape (c, s)
         How each was made; ``log_density`` is its log-likelihood plus log prior density there.
+    ancestry : array of shape (c, s, k) or None
+        Where a sampler changes the places of clusters: component i of a draw was cluster ``ancestry[c, s, i]`` at the
+        start of its chain.
     order : array of shape (c, s, k) or None
         Aligned cluster j is component ``order[c, s, j]`` of a draw; None before labels were aligned.
     expected_sizes : array of shape (c, s, k) or None
@@ -177,6 +154,7 @@ class Draws:
     weights: Float[np.ndarray, "c s k"]
     parameters: Any
     stats: dict[str, np.ndarray]
+    ancestry: Int[np.ndarray, "c s k"] | None = None
     order: Int[np.ndarray, "c s k"] | None = None
     expected_sizes: Float[np.ndarray, "c s k"] | None = None
     checks: Checks | None = None
@@ -197,7 +175,7 @@ class Fit:
         What was fitted, with every automatic setting resolved, in original units.
     frame : Affine
         The map to the standardised rows in which the fit was computed.
-    posterior : Point or Draws
+    posterior : Point, Conjugate or Draws
         The result.
     status : Status
         How the fit ended.
@@ -214,7 +192,7 @@ class Fit:
 
     mixture: Mixture
     frame: Affine
-    posterior: Point | Draws
+    posterior: Point | Conjugate | Draws
     status: Status
     trace: Float[np.ndarray, " steps"]
     n: int
@@ -227,9 +205,20 @@ class Fit:
         """Number of free parameters."""
         return self.mixture.n_parameters(len(self.frame.shift))
 
+    @property
+    def log_relabellings(self) -> float:
+        """The log of how many labellings the priors do not tell apart: log k! where they are the same for all."""
+        counts = np.unique(self.mixture.exchangeable(), return_counts=True)[1]
+        return float(gammaln(counts + 1.0).sum())
+
     def aligned(self) -> tuple[np.ndarray, Any]:
-        """Give proportions and parameters in standardised units, draws with their labels aligned."""
+        """Give proportions and parameters in standardised units, draws with their labels aligned.
+
+        Of a posterior in closed form, draws from it, as of a single chain.
+        """
         posterior = self.posterior
+        if isinstance(posterior, Conjugate):
+            return jax.tree.map(lambda leaf: leaf[None], posterior.draw(DRAWN, np.dtype(self.dtype)))
         if isinstance(posterior, Point) or posterior.order is None:
             return posterior.weights, posterior.parameters
         weights = np.take_along_axis(posterior.weights, posterior.order, -1)
@@ -237,8 +226,9 @@ class Fit:
 
     def flat(self) -> tuple[np.ndarray, Any]:
         """Give `aligned` with one leading axis over the draws of all chains; a point is one draw."""
-        lead = self.posterior.weights.ndim - 1
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[lead:]), self.aligned())
+        found = self.aligned()
+        lead = found[0].ndim - 1
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[lead:]), found)
 
     def simulate(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw n rows in original units, and their labels, ordered by label; of draws, each row from one of them."""
@@ -252,55 +242,97 @@ class Fit:
         order = np.argsort(labels, kind="stable")
         return values[order], labels[order]
 
-    def evaluate(self, values: np.ndarray, constrained: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(self, values: np.ndarray, fitted: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Give the log density (n,) and the memberships (n, k) of rows in original units, in the rows' dtype.
 
-        Of draws, the log of the mean density, and the mean memberships, over all of them. With `constrained`, the
-        prices of a size constraint enter, and the first part is no density.
+        Of draws, the log of the mean density, and the mean memberships, over all of them; of a posterior in closed
+        form, both with the parameters integrated out. With `fitted`, the memberships are those that the fit gave its
+        rows, and the first part is no density: under the prices of a size constraint, or the variational ones.
         """
-        sizes = self.posterior.sizes if constrained and isinstance(self.posterior, Point) else None
         log_density = np.empty(len(values), values.dtype)
         memberships = np.empty((len(values), self.mixture.k), values.dtype)
         most = max(16, EVALUATED // (self.mixture.k + values.shape[1]))
         parts = max(1, -(-len(values) // most))
-        for part, draws, rows in self._parts(values, -(-len(values) // parts)):  # of one size: one compilation
-            prices = None if sizes is None else jnp.asarray(fresh(sizes.prices), values.dtype)
-            found, shares = _averaged(self.mixture.family, draws, rows, prices)
-            log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
-            memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
+        with scoped(values.dtype):
+            look = self._look(values.dtype, fitted)
+            for part, rows in self._parts(values, -(-len(values) // parts)):  # of one size: one compilation
+                found, shares = look(rows)
+                log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
+                memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
         return log_density, memberships
+
+    def _look(self, dtype: np.dtype[Any], fitted: bool) -> Callable[[Tiles], tuple[Array, Array]]:
+        """Give what tells log densities and memberships of laid out rows, as `evaluate` has them."""
+        posterior, family = self.posterior, self.mixture.family
+        if isinstance(posterior, Conjugate):
+            return partial(_expected if fitted else _predicted, _on_device(posterior.mixture, dtype))
+        prices = None
+        if fitted and isinstance(posterior, Point) and posterior.sizes is not None:
+            prices = _on_device(posterior.sizes.prices, dtype)
+        return partial(_averaged, family, self._draws(dtype), prices)
+
+    def _draws(self, dtype: np.dtype[Any]) -> tuple[Array, Any]:
+        """Give log proportions and parameters of all draws on the device."""
+        weights, parameters = _on_device(self.flat(), dtype)
+        return jnp.log(weights), parameters
 
     def membership_interval(self, values: np.ndarray, interval: float) -> Float[np.ndarray, "n k 2"]:
         """Give equal-tailed posterior intervals of the memberships of rows in original units."""
         ends = [(1 - interval) / 2, (1 + interval) / 2]
         result = np.empty((len(values), self.mixture.k, 2), values.dtype)
-        for part, draws, rows in self._parts(values, self._rows_of(self.mixture.k)):
-            shares = _by_row(np.asarray(_every_membership(self.mixture.family, draws, rows)))
-            found = np.quantile(shares[: part.stop - part.start], ends, axis=-1)
-            result[part] = np.moveaxis(found, 0, -1)
+        with scoped(values.dtype):
+            draws = self._draws(values.dtype)
+            for part, rows in self._parts(values, _rows_of(self.mixture.k, draws)):
+                shares = _by_row(np.asarray(_every_membership(self.mixture.family, draws, rows)))
+                found = np.quantile(shares[: part.stop - part.start], ends, axis=-1)
+                result[part] = np.moveaxis(found, 0, -1)
         return result
 
     def log_likelihood(self, values: np.ndarray) -> Float[np.ndarray, "draws n"]:
         """Give the log density of rows in original units under each draw, chains one after the other."""
-        number = len(self.flat()[0])
-        result = np.empty((number, len(values)), values.dtype)
-        for part, draws, rows in self._parts(values, self._rows_of(1)):
-            found = np.asarray(_every_log_density(self.mixture.family, draws, rows)).reshape(number, -1)
-            result[:, part] = found[:, : part.stop - part.start] + self.frame.log_det
+        with scoped(values.dtype):
+            draws = self._draws(values.dtype)
+            number = len(draws[0])
+            result = np.empty((number, len(values)), values.dtype)
+            for part, rows in self._parts(values, _rows_of(1, draws)):
+                found = np.asarray(_every_log_density(self.mixture.family, draws, rows)).reshape(number, -1)
+                result[:, part] = found[:, : part.stop - part.start] + self.frame.log_det
         return result
 
-    def _rows_of(self, numbers: int) -> int:
-        """Tell how many rows to look at in all draws at once, at some numbers each: it bounds the memory."""
-        return max(16, NUMBERS // (numbers * self.posterior.weights[..., 0].size))
+    def _parts(self, values: np.ndarray, size: int) -> Iterator[tuple[slice, Tiles]]:
+        """Give the rows in parts laid out on the device, with their place, inside `numerics.scoped`."""
+        for first in range(0, len(values), size):
+            part = values[first : first + size]
+            yield slice(first, first + len(part)), self.mixture.lay_out(part, np.ones(len(part)), self.frame)
 
-    def _parts(self, values: np.ndarray, size: int) -> Iterator[tuple[slice, Any, Tiles]]:
-        """Give the rows in parts laid out on the device, with their place and the draws there."""
-        with scoped(values.dtype):
-            weights, parameters = jax.tree.map(lambda leaf: jnp.asarray(fresh(leaf), values.dtype), self.flat())
-            for first in range(0, len(values), size):
-                part = values[first : first + size]
-                rows = self.mixture.lay_out(part, np.ones(len(part)), self.frame)
-                yield slice(first, first + len(part)), (jnp.log(weights), parameters), rows
+
+def _on_device(tree: Any, dtype: np.dtype[Any]) -> Any:
+    """Give the arrays of a tree on the device, inside `numerics.scoped`."""
+    return jax.tree.map(lambda leaf: jnp.asarray(fresh(np.asarray(leaf)), dtype), tree)
+
+
+def _rows_of(numbers: int, draws: tuple[Array, Any]) -> int:
+    """Tell how many rows to look at in all draws at once, at some numbers each: it bounds the memory."""
+    return max(16, NUMBERS // (numbers * len(draws[0])))
+
+
+@jax.jit
+def _drawn(posterior: Mixture, keys: Array) -> tuple[Array, Any]:
+    """Draw proportions and parameters with each key."""
+    return jax.vmap(lambda key: posterior.draw(seeded(key)))(keys)
+
+
+@jax.jit
+def _predicted(posterior: Mixture, rows: Tiles) -> tuple[Array, Array]:
+    """Give log densities and memberships of rows with the parameters integrated out."""
+    return posterior.predictive(rows)
+
+
+@jax.jit
+def _expected(posterior: Mixture, rows: Tiles) -> tuple[Array, Array]:
+    """Give log-normalisers and memberships of rows under expected log densities."""
+    log_weights, parameters = posterior.expected()
+    return rowwise(posterior.family, parameters, log_weights, rows)
 
 
 def _by_row(shares: np.ndarray) -> np.ndarray:
@@ -309,7 +341,7 @@ def _by_row(shares: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _averaged(family: SweptFamily, draws: Any, rows: Tiles, prices: Array | None) -> tuple[Array, Array]:
+def _averaged(family: SweptFamily, draws: Any, prices: Array | None, rows: Tiles) -> tuple[Array, Array]:
     """Give the log of the mean density, and the mean memberships, over draws."""
 
     def add(total: tuple[Array, Array], draw: Any) -> tuple[tuple[Array, Array], None]:

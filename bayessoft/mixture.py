@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
+from bayessoft.core.assign import assign
 from bayessoft.core.distributions import RowDistribution, TableDistribution
 from bayessoft.core.sizes import SizeConstraint
 from bayessoft.core.sweep import Tiles, tiles
 from bayessoft.data.rows import Rows, fresh, rows
 from bayessoft.errors import OptionError
-from bayessoft.families.family import Sample, SweptFamily, pytree
+from bayessoft.families.family import ConjugateFamily, Sample, SweptFamily, pytree
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
 from bayessoft.numerics import Affine, standardising
@@ -93,6 +94,49 @@ class Mixture:
         if self.weights is not None:
             weights = self.weights.mode(statistics.weight)
         return weights, self.family.mode(statistics, floor)
+
+    def update(self, statistics: Any, sizes: Float[Array, " k"] | None = None) -> Mixture:
+        """Give the mixture after rows with these statistics: its priors are the posteriors, so updates chain.
+
+        `sizes` are the rows of each cluster, where they are not the statistics' weights.
+        """
+        family, weights = self._conjugate()
+        sizes = statistics.weight if sizes is None else sizes
+        return replace(self, family=family.update(statistics), weights=weights.update(sizes))
+
+    def exchangeable(self) -> np.ndarray:
+        """Give each cluster the number of the first one that has the same priors: those may change places."""
+        family, weights = self._conjugate()
+        alpha = np.broadcast_to(np.asarray(weights.concentration), (self.k,))
+        same = family.same_prior(self.k) & (alpha[:, None] == alpha[None])
+        return same.argmax(axis=0)
+
+    def expected(self) -> tuple[Float[Array, " k"], Any]:
+        """Give log proportions and parameters under which a pass sums expected log densities over the priors."""
+        family, weights = self._conjugate()
+        parameters, constant = family.expected(self.k)
+        return weights.expected_log() + constant, parameters
+
+    def mean_weights(self) -> Float[Array, " k"]:
+        """Give the expected proportions."""
+        alpha = jnp.asarray(self._conjugate()[1].concentration)
+        return alpha / alpha.sum()
+
+    def predictive(self, rows: Tiles) -> tuple[Float[Array, "T t"], Float[Array, "T k t"]]:
+        """Give log densities and memberships of every row with proportions and parameters integrated out."""
+        family, log_weights = self._conjugate()[0], jnp.log(self.mean_weights())
+        return lax.map(lambda x: assign(family.tile_predictive(self.k, x), log_weights), rows.x)
+
+    def divergence(self, other: Mixture) -> Array:
+        """Kullback-Leibler divergence of these priors from those of `other`, in nats."""
+        (family, weights), (other_family, other_weights) = self._conjugate(), other._conjugate()
+        return family.divergence(other_family, self.k) + weights.divergence(other_weights)
+
+    def _conjugate(self) -> tuple[ConjugateFamily, Dirichlet]:
+        """Give family and proportions, both with their priors; engines refuse what has none before."""
+        if self.weights is None or not isinstance(self.family, ConjugateFamily) or self.family.prior is None:
+            raise OptionError("only conjugate families under a prior have a posterior in closed form")
+        return self.family, self.weights
 
     def n_parameters(self, d: int) -> int:
         """Number of free parameters for d columns."""
@@ -170,15 +214,21 @@ class Mixture:
             raise OptionError("nothing says how many rows there are: pass the rows X, or their number n")
         if X is not None and n not in (None, len(X)):
             raise OptionError(f"n={n} but X has {len(X)} rows: leave n out, or pass it without X")
-        weights, parameters = jax.tree.map(_handed, self._in_numbers(X)).draw(numpyro.sample)
+        weights, parameters = jax.tree.map(_handed, self.in_numbers(X)).draw(numpyro.sample)
         if X is None:
             assert n is not None
             return numpyro.sample("x", self.table_distribution(weights, parameters, n))
         x = jnp.asarray(_handed(X), weights.dtype)
         return numpyro.sample("x", self.table_distribution(weights, parameters, len(x)), obs=x)
 
-    def _in_numbers(self, X: Any) -> Mixture:
-        """Resolve what the prior takes from the rows."""
+    def in_numbers(self, X: Any) -> Mixture:
+        """Give the same specification with priors, in numbers: those that are not yet are taken from the rows X.
+
+        Raises
+        ------
+        OptionError
+            A prior that needs rows, and none to look at.
+        """
         mixture = self.proper()
         if not isinstance(getattr(mixture.family, "prior", None), str):
             return mixture

@@ -37,7 +37,8 @@ CLASSES = {
     "Point": "bayessoft.fit",
     "Draws": "bayessoft.fit",
     "Checks": "bayessoft.fit",
-    "Status": "bayessoft.fit",
+    "Conjugate": "bayessoft.fit",
+    "Status": "bayessoft.status",
     "Mixture": "bayessoft.mixture",
     "Fixed": "bayessoft.core.sizes",
     "Between": "bayessoft.core.sizes",
@@ -48,6 +49,8 @@ CLASSES = {
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "Dirichlet": "bayessoft.families.weights",
     "EM": "bayessoft.inference.em",
+    "CAVI": "bayessoft.inference.cavi",
+    "Gibbs": "bayessoft.inference.gibbs",
     "NUTS": "bayessoft.inference.nuts",
 }
 ARRAYS = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}

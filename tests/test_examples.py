@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bayessoft.fit import Status
+from bayessoft.status import Status
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -45,6 +45,16 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ],
         [],
     ),
+    "four_engines.py": (
+        [
+            r"^gibbs: sampled",
+            r"^cavi +0\.36 \(0\.31 to 0\.41\) +0\.45",
+            r"^gibbs +0\.36 \(0\.3\d to 0\.4\d\) +0\.4[45]",
+            r"^nuts +0\.36 \(0\.3\d to 0\.4\d\) +0\.4[45]",
+            r"^3: -52\d\d",
+        ],
+        [],
+    ),
     "numpyro_model.py": (
         [
             r"everywhere( +0\.\d\d \(0\.\d\d to 0\.\d\d\)){3}",
@@ -71,7 +81,11 @@ def test_every_script_is_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+SLOW = {"four_engines.py"}
+NAMES = [pytest.param(name, marks=pytest.mark.statistical if name in SLOW else ()) for name in EXPECTED]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_script(name: str, tmp_path: Path) -> None:
     lines, files = EXPECTED[name]
     printed = run(EXAMPLES / name, tmp_path, cwd=tmp_path)

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import connected_components
 
 from bayessoft import arviz_io
-from bayessoft.fit import Checks, Draws, Fit, Status
+from bayessoft.fit import Checks, Draws, Fit
+from bayessoft.status import Status
 
 __all__ = ["checks", "judge", "label_free", "modes"]
 
@@ -85,7 +86,7 @@ def checks(fit: Fit, overlap: Float[np.ndarray, "c s k k"], unclear: Bool[np.nda
     return Checks(
         rhat={name: _worst(np.max, arviz_io.rhat(array)) for name, array in every.items()},
         ess={name: _worst(np.min, arviz_io.ess(array)) for name, array in every.items()},
-        divergent=float(posterior.stats["diverging"].mean()),
+        divergent=float(np.mean(posterior.stats.get("diverging", 0.0))),
         unclear=float(np.mean(unclear)),
         modes=found,
     )

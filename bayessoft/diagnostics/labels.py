@@ -99,6 +99,8 @@ def _permutations(maps: Int[np.ndarray, "draws k"]) -> Bool[np.ndarray, " draws"
 def aligned(fit: Fit, rows: Tiles) -> Alignment:
     """Align the draws of a fit to the one with the highest log density, inside `numerics.scoped`.
 
+    Its clusters keep the numbers that they had when its chain started.
+
     Parameters
     ----------
     fit : Fit
@@ -111,7 +113,11 @@ def aligned(fit: Fit, rows: Tiles) -> Alignment:
         raise TypeError("a point has nothing to align")
     c, s, k = posterior.weights.shape
     flat = jax.tree.map(lambda a: jnp.asarray(fresh(a.reshape(c * s, *a.shape[2:]))), _raw(posterior))
-    pivot = jax.tree.map(lambda a: a[int(np.argmax(posterior.log_density))], flat)
+    best = int(np.argmax(posterior.log_density))
+    pivot = jax.tree.map(lambda a: a[best], flat)
+    if posterior.ancestry is not None:
+        order = np.argsort(posterior.ancestry.reshape(c * s, k)[best])
+        pivot = pivot[0][order], fit.mixture.family.arranged(pivot[1], order)
     overlap, squares, pivot_squares = (
         np.asarray(part, np.float64) for part in _overlaps(fit.mixture.family.with_prior(None), flat, pivot, rows)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,21 @@ from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.errors import OptionError
 from bayessoft.families.structures import STRUCTURES
-from bayessoft.fit import Fit, Status
-from bayessoft.inference.em import EM
-from bayessoft.inference.engine import Given
-from bayessoft.inference.nuts import NUTS
+from bayessoft.fit import Fit
+from bayessoft.inference import ENGINES
+from bayessoft.inference.engine import Climber, Given, Sampler
+from bayessoft.status import Status
 
 __all__ = ["choose_engine", "columns_kept", "forget", "given_start", "progress_printer", "tell"]
-
-EM_OPTIONS = ("max_iter", "tol", "n_init", "init_params")
-"""Arguments of an estimator that configure the engine ``"em"``."""
 
 COLUMNS = ("n_features_in_", "feature_names_in_")
 """What scikit-learn's validation sets, before anything else is known of the rows."""
 
-OPTIONS = (*EM_OPTIONS, "reg_covar")
-"""Arguments that not every engine uses."""
+REGULARISING = "reg_covar"
+"""The argument that only fits without priors use."""
 
 
-def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> EM | NUTS:
+def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Climber | Sampler:
     """Give the engine that `inference` names or is.
 
     Parameters
@@ -37,30 +35,38 @@ def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[
     inference : str or engine
         A string takes its options from the estimator's arguments, an engine object carries its own.
     options, defaults : mapping
-        The estimator's arguments of `OPTIONS`, and their defaults.
+        The estimator's arguments and their defaults: those of `Engine.OPTIONS`, and `REGULARISING`.
 
     Raises
     ------
     OptionError
         An unknown engine, or an argument that the engine does not take from the estimator and is not at its default.
     """
-    set_ = [name for name in OPTIONS if options[name] != defaults[name]]
-    if isinstance(inference, NUTS) or (isinstance(inference, str) and inference == "nuts"):
-        if set_:
-            raise OptionError(
-                f"{', '.join(set_)} set, which nuts does not use: leave them out, and set its own options in NUTS(...)"
-            )
-        return inference if isinstance(inference, NUTS) else NUTS()
-    if isinstance(inference, str) and inference == "em":
-        return EM(options["max_iter"], options["tol"], options["n_init"], options["init_params"])
-    if not isinstance(inference, EM):
-        raise OptionError(f"inference is {inference!r}: pass 'em', 'nuts', or an EM or NUTS object")
-    if set_ := [name for name in set_ if name in EM_OPTIONS]:
+    named = isinstance(inference, str) and inference in ENGINES
+    if not named and not isinstance(inference, Climber | Sampler):
+        raise OptionError(f"inference is {inference!r}: pass {', '.join(map(repr, ENGINES))}, or an engine object")
+    kind = engine_class(inference) if named else type(inference)
+    set_ = [name for name in options if options[name] != defaults[name]]
+    unused = [name for name in set_ if name not in kind.OPTIONS and (kind.BAYESIAN or name != REGULARISING)]
+    if unused:
         raise OptionError(
-            f"{', '.join(set_)} set beside an engine object, which carries its own options: set them in "
-            f"inference={type(inference).__name__}(...)"
+            f"{', '.join(unused)} set, which {kind.__name__} does not use: leave them out, and set its own options in "
+            f"{kind.__name__}(...)"
+        )
+    if named:
+        return kind(**{field: options[name] for name, field in kind.OPTIONS.items() if name in options})
+    if beside := [name for name in set_ if name in kind.OPTIONS]:
+        raise OptionError(
+            f"{', '.join(beside)} set beside an engine object, which carries its own options: set them in "
+            f"inference={kind.__name__}(...)"
         )
     return inference
+
+
+def engine_class(name: str) -> Any:
+    """Import the engine of a name."""
+    module, _, kind = ENGINES[name].partition(":")
+    return getattr(import_module(module), kind)
 
 
 def given_start(weights: Any, means: Any, precisions: Any, covariance_type: str, k: int, d: int) -> Given:

@@ -18,10 +18,10 @@ from bayessoft.data.rows import fresh
 from bayessoft.diagnostics import convergence, labels
 from bayessoft.errors import FitError, OptionError
 from bayessoft.families.covariance import Covariance
-from bayessoft.fit import Draws, Fit, Point
+from bayessoft.fit import Conjugate, Draws, Fit, Point
 from bayessoft.numerics import scoped
 
-__all__ = ["bound", "centre", "drawn", "examined", "fraction", "quantiles", "summary", "trusted"]
+__all__ = ["bound", "centre", "distributed", "examined", "fraction", "quantiles", "summary", "trusted"]
 
 
 def examined(fit: Fit, rows: Tiles) -> Fit:
@@ -35,11 +35,10 @@ def examined(fit: Fit, rows: Tiles) -> Fit:
     return replace(fit, posterior=replace(posterior, checks=checks), status=convergence.judge(checks))
 
 
-def drawn(fit: Fit, what: str) -> Draws:
-    """Give the draws, or say that there are none for `what`."""
-    if not isinstance(fit.posterior, Draws):
-        raise OptionError(f"{what} needs draws from the posterior: fit with inference='nuts'")
-    return fit.posterior
+def distributed(fit: Fit, what: str) -> None:
+    """Refuse `what` for a fit that is a point."""
+    if isinstance(fit.posterior, Point):
+        raise OptionError(f"{what} needs a posterior: fit with inference='cavi', 'gibbs' or 'nuts'")
 
 
 def trusted(fit: Fit) -> None:
@@ -63,7 +62,7 @@ def fraction(interval: Any) -> float:
 
 def centre(fit: Fit, structure: Covariance) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give proportions, means, covariances and their factors in original units; of draws, the means over all."""
-    if isinstance(fit.posterior, Point):
+    if not isinstance(fit.posterior, Draws):
         found = fit.mixture.family.map_parameters(fit.posterior.parameters, fit.frame)
         return fit.posterior.weights, found.means, structure.dense(found.factors), found.factors
     means = {name: array.mean((0, 1)) for name, (_, array) in arviz_io.quantities(fit).items()}
@@ -73,10 +72,15 @@ def centre(fit: Fit, structure: Covariance) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def bound(fit: Fit) -> float:
-    """Give the objective per unit weight: of the last step, or the mean over draws; -inf before any."""
+    """Give the objective per unit weight: of the last step, or the mean over draws; -inf before any.
+
+    The bound of a posterior in closed form is that of the result itself.
+    """
+    if isinstance(fit.posterior, Conjugate):
+        return fit.posterior.elbo / fit.total_weight
     if not len(fit.trace):
         return -np.inf
-    return float(fit.trace[-1] if isinstance(fit.posterior, Point) else fit.trace.mean())
+    return float(fit.trace.mean() if isinstance(fit.posterior, Draws) else fit.trace[-1])
 
 
 def quantiles(values: Float[np.ndarray, "c s ..."], interval: float) -> Float[np.ndarray, "2 ..."]:
@@ -97,5 +101,10 @@ def summary(fit: Fit, structure: Covariance, columns: Sequence[str], interval: f
         table = {"weight": weights, "weight_sd": every.std((0, 1)), "weight_low": low, "weight_high": high}
         table |= {"weight_ess": arviz_io.ess(every), "weight_rhat": arviz_io.rhat(every)}
         table |= {"size": sizes.mean((0, 1)), "size_low": size_low, "size_high": size_high}
+    if isinstance(fit.posterior, Conjugate):
+        proportions = fit.posterior.mixture.weights
+        spread, low, high = proportions.marginal(interval)  # type: ignore[union-attr] # a posterior has them
+        table = {"weight": weights, "weight_sd": spread, "weight_low": low, "weight_high": high}
+        table["size"] = fit.posterior.sizes
     table |= {f"mean {name}": means[:, j] for j, name in enumerate(columns)}
     return pd.DataFrame(table, index=pd.RangeIndex(len(means), name="cluster"))

@@ -9,6 +9,7 @@ f features. In a tile the rows lie along the last axis, so that every operation 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from bayessoft.families.family import pytree
 from bayessoft.numerics import HIGHEST
 
-__all__ = ["Covariance", "Differences", "einsum"]
+__all__ = ["Covariance", "Differences", "Moments", "einsum"]
 
 einsum = partial(jnp.einsum, precision=HIGHEST)
 
@@ -36,6 +38,10 @@ class Covariance(ABC):
     """The maps of rows under which the model stays what it is, a word that `numerics.standardising` knows."""
     matrix: bool
     """Whether factors are matrices, not variances."""
+    tied: bool = False
+    """Whether all clusters share one covariance."""
+    columnwise: bool = False
+    """Whether every column has a variance of its own: then columns are independent within a cluster."""
 
     @abstractmethod
     def shape(self, k: int, d: int) -> tuple[int, ...]:
@@ -160,3 +166,33 @@ class Differences(Covariance):
     def centred_moments(self, factor: Array, means: Array, sums: Any) -> tuple[Array, Array, Array]:
         weight, first, second = sums
         return weight, first, second
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sufficient statistics about a reference point per component.
+
+    Attributes
+    ----------
+    weight : array of shape (k,)
+        Sum of the responsibilities.
+    first : array of shape (k, d)
+        Sum of the responsibility times the difference from the reference.
+    second : array
+        Sum of the responsibility times the products of differences, shaped as the covariances.
+    reference : array of shape (k, d)
+        The reference points.
+    """
+
+    weight: Array
+    first: Array
+    second: Array
+    reference: Array
+
+    def about(self, structure: Covariance, points: Float[Array, "k d"]) -> Moments:
+        """Give the same statistics about other points, exactly."""
+        step = points - self.reference
+        moved = self.weight[:, None] * step
+        second = self.second - 2 * structure.outer(self.first, step) + structure.outer(moved, step)
+        return Moments(self.weight, self.first - moved, second, points)

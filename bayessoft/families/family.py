@@ -2,11 +2,12 @@
 
 (a) `Family.draw` and `Family.likelihood` state a model once: enough for samplers and gradient fits.
 (b) `SweptFamily` adds densities and sufficient statistics of a tile and the mode: EM, and the fast likelihood.
-(c) Conjugate verbs come with the engines that need them.
+(c) `ConjugateFamily` adds the posterior under known labels, a family of the same class: Gibbs and CAVI.
 """
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
@@ -19,11 +20,17 @@ from jaxtyping import Float
 
 from bayessoft.numerics import Affine
 
-__all__ = ["Family", "Sample", "SweptFamily", "pytree"]
+__all__ = ["ConjugateFamily", "Family", "Sample", "SweptFamily", "pytree", "seeded"]
 
 C = TypeVar("C", bound=type)
 Sample = Callable[[str, Any], Array]
 """``sample(name, distribution)``: ``numpyro.sample``, or anything that gives a value of the distribution."""
+
+
+def seeded(key: Array) -> Sample:
+    """Give a `Sample` that draws from each distribution, with a key of its own in the order of the calls."""
+    calls = itertools.count()
+    return lambda _, distribution: distribution.sample(jax.random.fold_in(key, next(calls)))
 
 
 def pytree(*, static: tuple[str, ...] = ()) -> Callable[[C], C]:
@@ -67,8 +74,8 @@ class SweptFamily(Family):
         """Give the same family with another prior, "weak" or None among them."""
 
     @abstractmethod
-    def arranged(self, parameters: Any, order: np.ndarray) -> Any:
-        """Reorder the components of NumPy parameters with leading axes (...): component j is the old ``order[..., j]``.
+    def arranged(self, parameters: Any, order: Any) -> Any:
+        """Reorder the components of parameters with leading axes (...): component j is the old ``order[..., j]``.
 
         What the components share stays as it is.
         """
@@ -162,3 +169,34 @@ class SweptFamily(Family):
     @abstractmethod
     def simulate(self, parameters: Any, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw a row for each label, in the units of the parameters."""
+
+
+class ConjugateFamily(SweptFamily):
+    """Tier (c): a family whose posterior under known labels has the form of its prior.
+
+    A posterior is a family again, with the posterior in the place of the prior, so updates chain, and `draw` draws from
+    it.
+    """
+
+    @abstractmethod
+    def update(self, statistics: Any) -> ConjugateFamily:
+        """Give the family after rows with these statistics, its prior one for each component."""
+
+    @abstractmethod
+    def expected(self, k: int) -> tuple[Any, Float[Array, " k"]]:
+        """Give parameters, and a constant per component that is 0 at most.
+
+        The log density of any row at the parameters, plus the constant, is its expected log density under the prior.
+        """
+
+    @abstractmethod
+    def divergence(self, other: Any, k: int) -> Array:
+        """Kullback-Leibler divergence of this prior from that of `other`, summed over k components, in nats."""
+
+    @abstractmethod
+    def tile_predictive(self, k: int, x: Float[Array, "d t"]) -> Float[Array, "k t"]:
+        """Log densities of the rows of a tile under each component, its parameters integrated out under the prior."""
+
+    @abstractmethod
+    def same_prior(self, k: int) -> np.ndarray:
+        """Tell which pairs of components, (k, k), have the same prior."""

@@ -10,16 +10,16 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.lax import stop_gradient
-from jaxtyping import Float
+from jax.scipy.special import gammaln
 
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import Covariance
-from bayessoft.families.family import Sample, SweptFamily, pytree
+from bayessoft.families.covariance import Covariance, Moments
+from bayessoft.families.family import ConjugateFamily, Sample, pytree
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart, weak
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.numerics import Affine
 
-__all__ = ["Gaussian", "GaussianParameters", "Moments"]
+__all__ = ["Gaussian", "GaussianParameters"]
 
 TILE_NUMBERS = 1 << 17  # numbers a tile works on, if it has rows enough: half of a core's cache of 2 MB, measured
 SINGLE_CONDITION = np.finfo(np.float32).eps ** -0.5  # ratio of standard deviations that float32 covariances can hold
@@ -42,39 +42,9 @@ class GaussianParameters:
     factors: Any
 
 
-@pytree()
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Sufficient statistics about a reference point per component.
-
-    Attributes
-    ----------
-    weight : array of shape (k,)
-        Sum of the responsibilities.
-    first : array of shape (k, d)
-        Sum of the responsibility times the difference from the reference.
-    second : array
-        Sum of the responsibility times the products of differences, shaped as the covariances.
-    reference : array of shape (k, d)
-        The reference points.
-    """
-
-    weight: Array
-    first: Array
-    second: Array
-    reference: Array
-
-    def about(self, structure: Covariance, points: Float[Array, "k d"]) -> Moments:
-        """Give the same statistics about other points, exactly."""
-        step = points - self.reference
-        moved = self.weight[:, None] * step
-        second = self.second - 2 * structure.outer(self.first, step) + structure.outer(moved, step)
-        return Moments(self.weight, self.first - moved, second, points)
-
-
 @pytree(static=("covariance_type",))
 @dataclass(frozen=True, eq=False)
-class Gaussian(SweptFamily):
+class Gaussian(ConjugateFamily):
     """Gaussian components.
 
     Parameters
@@ -145,16 +115,7 @@ class Gaussian(SweptFamily):
             means = statistics.reference + statistics.first / weight[:, None]
             covariance = statistics.about(structure, means).second / structure.degrees(weight, d) + floor
             return GaussianParameters(means, structure.factor(covariance))
-        kappa = jnp.broadcast_to(jnp.asarray(prior.mean_precision), statistics.weight.shape)
-        pull = kappa[:, None] * (prior.mean - statistics.reference)
-        means = statistics.reference + (statistics.first + pull) / (statistics.weight + kappa)[:, None]
-        shift = prior.mean - means
-        scatter = statistics.about(structure, means).second + structure.outer(kappa[:, None] * shift, shift)
-        order = d if structure.matrix else 1
-        degrees = structure.degrees(statistics.weight + 1, d)
-        nu = jnp.asarray(prior.degrees_of_freedom)
-        nu = nu.reshape(nu.shape + (1,) * (degrees.ndim - 1)) if nu.ndim else nu
-        return GaussianParameters(means, structure.factor((prior.scale + scatter) / (degrees + nu + order + 1)))
+        return GaussianParameters(*prior.update(structure, statistics).mode(structure))
 
     def log_prior(self, parameters: GaussianParameters) -> Array:
         if self.prior is None:
@@ -171,13 +132,40 @@ class Gaussian(SweptFamily):
         return replace(self, prior=prior)
 
     def arranged(self, parameters: GaussianParameters, order: np.ndarray) -> GaussianParameters:
-        def moved(leaf: np.ndarray) -> np.ndarray:
-            return np.take_along_axis(
-                leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1
-            )
+        def moved(leaf: Any) -> Any:
+            take: Any = np.take_along_axis if isinstance(leaf, np.ndarray) else jnp.take_along_axis
+            return take(leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1)
 
-        shared = self.structure.shape(2, 3) == (3, 3)
-        return GaussianParameters(moved(parameters.means), parameters.factors if shared else moved(parameters.factors))
+        factors = parameters.factors if self.structure.tied else moved(parameters.factors)
+        return GaussianParameters(moved(parameters.means), factors)
+
+    def update(self, statistics: Moments) -> Gaussian:
+        return replace(self, prior=self.prior.update(self.structure, statistics))
+
+    def expected(self, k: int) -> tuple[GaussianParameters, Array]:
+        means, factors, constant = self.prior.for_each(self.structure, k).expected(self.structure)
+        return GaussianParameters(means, factors), constant
+
+    def divergence(self, other: Gaussian, k: int) -> Array:
+        mine, its = (family.prior.for_each(self.structure, k) for family in (self, other))
+        return mine.divergence(self.structure, its)
+
+    def tile_predictive(self, k: int, x: Array) -> Array:
+        """Student-t densities: Gelman et al., *Bayesian Data Analysis*, 3rd ed., section 3.6."""
+        structure = self.structure
+        means, factors, degrees, inflation = self.prior.for_each(structure, k).predictive(structure)
+        white = structure.whiten(factors, x - means[:, :, None])
+        degrees = jnp.broadcast_to(degrees, (k,))[:, None]
+        p = 1 if structure.columnwise else len(x)
+        squares = white**2 if structure.columnwise else jnp.sum(white**2, 1, keepdims=True)
+        tails = jnp.log1p(squares / (degrees * inflation[:, None])[:, :, None]).sum(1)
+        constant = gammaln((degrees + p) / 2) - gammaln(degrees / 2) - 0.5 * p * jnp.log(jnp.pi * degrees)
+        constant = constant * (len(x) // p) - 0.5 * len(x) * jnp.log(inflation)[:, None]
+        log_det = jnp.broadcast_to(structure.log_det(factors, len(x)), (k,))[:, None]
+        return constant + log_det - 0.5 * (degrees + p) * tails
+
+    def same_prior(self, k: int) -> np.ndarray:
+        return self.prior.same(self.structure, k)
 
     def likelihood(self, parameters: GaussianParameters) -> Any:
         covariance = self.structure.covariance(parameters.factors)

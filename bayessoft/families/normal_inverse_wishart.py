@@ -10,10 +10,10 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import multigammaln
+from jax.scipy.special import digamma, multigammaln
 
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import Covariance
+from bayessoft.families.covariance import Covariance, Moments
 from bayessoft.families.family import Sample, pytree
 from bayessoft.numerics import Affine
 
@@ -70,7 +70,7 @@ class NormalInverseWishart:
             A shape or a value that does not fit k clusters and d columns.
         """
         shared = structure.shape(k, d)
-        tied = len(shared) == 2 and structure.matrix
+        tied = structure.tied
         entry = shared if tied else shared[1:]
         allowed = {
             "mean": ((d,), (k, d)),
@@ -96,6 +96,112 @@ class NormalInverseWishart:
         """Give the same prior for the parameters of mapped rows."""
         mean = frame.apply(np.atleast_2d(self.mean)).reshape(self.mean.shape)
         return replace(self, mean=mean, scale=structure.map_covariance(self.scale, frame.inverse_matrix()))
+
+    def for_each(self, structure: Covariance, k: int) -> NormalInverseWishart:
+        """Give the same prior with a leading axis over k components in every field, those of what is tied aside."""
+        d = jnp.shape(self.mean)[-1]
+        shape = structure.shape(k, d)
+        return NormalInverseWishart(
+            jnp.broadcast_to(jnp.asarray(self.mean), (k, d)),
+            jnp.broadcast_to(jnp.asarray(self.mean_precision), (k,)),
+            jnp.broadcast_to(jnp.asarray(self.degrees_of_freedom), () if structure.tied else (k,)),
+            jnp.broadcast_to(jnp.asarray(self.scale), shape),
+        )
+
+    def update(self, structure: Covariance, statistics: Moments) -> NormalInverseWishart:
+        """Give the posterior after rows with these statistics, for each component.
+
+        Gelman et al., section 3.6; in tied covariances the scatter of all clusters adds up.
+        """
+        k, d = statistics.first.shape
+        prior = self.for_each(structure, k)
+        kappa = prior.mean_precision + statistics.weight
+        pull = prior.mean_precision[:, None] * (prior.mean - statistics.reference)
+        mean = statistics.reference + (statistics.first + pull) / kappa[:, None]
+        shift = prior.mean - mean
+        drawn = structure.outer(prior.mean_precision[:, None] * shift, shift)
+        scale = prior.scale + statistics.about(structure, mean).second + drawn
+        seen = structure.degrees(statistics.weight, d).reshape(jnp.shape(prior.degrees_of_freedom))
+        return NormalInverseWishart(mean, kappa, prior.degrees_of_freedom + seen, scale)
+
+    def mode(self, structure: Covariance) -> tuple[Array, Array]:
+        """Give the most probable means and factors, of a prior for each component."""
+        k, d = jnp.shape(self.mean)
+        drawn = structure.degrees(jnp.ones(k, self.scale.dtype), d)  # the densities of the means, given the spread
+        degrees = self._degrees(structure) + drawn + self._order(structure) + 1
+        return self.mean, structure.factor(self.scale / degrees)
+
+    def expected(self, structure: Covariance) -> tuple[Array, Array, Array]:
+        """Give means, factors and a constant whose log density is the expected one, of a prior for each component.
+
+        The factors are of the expected precisions; the constant is half of how far the expected log determinants lie
+        below theirs, and what the uncertainty of the means takes off (Bishop, *Pattern Recognition and Machine
+        Learning*, eqs. 10.64 and 10.65).
+        """
+        d, order, nu = self.mean.shape[1], self._order(structure), self.degrees_of_freedom
+        below = _multidigamma(nu / 2, order) + order * jnp.log(2 / nu)
+        return self.mean, self._factor(structure), 0.5 * (d // order) * below - 0.5 * d / self.mean_precision
+
+    def divergence(self, structure: Covariance, other: NormalInverseWishart) -> Array:
+        """Kullback-Leibler divergence from `other`, in nats; both have a prior for each component."""
+        d, order = self.mean.shape[1], self._order(structure)
+        ratio = other.mean_precision / self.mean_precision
+        factors = self._factor(structure)
+        offset = structure.whiten(factors, (self.mean - other.mean)[:, :, None])[:, :, 0]
+        normal = d * (ratio - 1 - jnp.log(ratio)) + other.mean_precision * jnp.sum(offset**2, -1)
+        if structure.matrix:
+            nu, nu_other = self.degrees_of_freedom, other.degrees_of_freedom
+            logs = jnp.linalg.slogdet(self.scale)[1] - jnp.linalg.slogdet(other.scale)[1]
+            trace = jnp.einsum("...ab,...ac,...bc->...", other.scale, factors, factors)
+        else:
+            nu, nu_other = self._degrees(structure), other._degrees(structure)
+            logs, trace = jnp.log(self.scale) - jnp.log(other.scale), other.scale * factors**2
+        spread = nu_other * logs + trace - nu * order + (nu - nu_other) * _multidigamma(nu / 2, order)
+        constants = multigammaln(nu_other / 2, order) - multigammaln(nu / 2, order)
+        return 0.5 * jnp.sum(normal) + jnp.sum(0.5 * spread + constants)
+
+    def predictive(self, structure: Covariance) -> tuple[Array, Array, Array, Array]:
+        """Give what makes the Student-t density of a row in each component, of a prior for each component.
+
+        Returns
+        -------
+        locations : array of shape (k, d)
+        factors : array
+            Of the squared scale, but for the inflation.
+        degrees : array of shape (k,) or ()
+            Degrees of freedom, of each column where columns are independent.
+        inflation : array of shape (k,)
+            What the uncertainty of the means multiplies the squared scale by.
+        """
+        lower = self._order(structure) - 1
+        factors = structure.factor(self.scale / (self._degrees(structure) - lower))
+        return self.mean, factors, self.degrees_of_freedom - lower, 1 + 1 / self.mean_precision
+
+    def same(self, structure: Covariance, k: int) -> np.ndarray:
+        """Tell which pairs of components, (k, k), have the same prior."""
+        fields = [(self.mean, 1), (self.mean_precision, 0)]
+        if not structure.tied:
+            fields += [(self.degrees_of_freedom, 0), (self.scale, len(structure.shape(k, 2)) - 1)]
+        same = np.ones((k, k), bool)
+        for value, rank in fields:
+            array = np.asarray(value)
+            if array.ndim > rank:  # one for each component
+                every = array.reshape(k, -1)
+                same &= (every[:, None] == every[None]).all(-1)
+        return same
+
+    def _order(self, structure: Covariance) -> int:
+        """Rows of a Wishart matrix; 1 for variances."""
+        return int(jnp.shape(self.mean)[-1]) if structure.matrix else 1
+
+    def _degrees(self, structure: Covariance) -> Array:
+        """Give the degrees of freedom, shaped to stand beside the scale, of a prior for each component."""
+        nu = jnp.asarray(self.degrees_of_freedom)
+        return nu if structure.tied else nu.reshape(-1, *[1] * (jnp.ndim(self.scale) - 1))
+
+    def _factor(self, structure: Covariance) -> Array:
+        """Give the factors of the expected precisions, of a prior for each component."""
+        return structure.factor(self.scale / self._degrees(structure))
 
     def log_density(self, structure: Covariance, means: Array, factors: Array) -> Array:
         """Log density of means (k, d) and of the covariances that the factors give, with respect to the covariances."""
@@ -150,6 +256,11 @@ class NormalInverseWishart:
             return dist.MultivariateNormal(centre, scale_tril=spreads / jnp.sqrt(kappa)[:, None, None]).to_event(1)
         spread = 1 / (factors.reshape(k, -1) * jnp.sqrt(kappa)[:, None])
         return dist.Normal(centre, jnp.broadcast_to(spread, (k, d))).to_event(2)
+
+
+def _multidigamma(a: Array, order: int) -> Array:
+    """Give the derivative of ``multigammaln(a, order)``."""
+    return jnp.sum(digamma(jnp.asarray(a)[..., None] - jnp.arange(order) / 2), -1)
 
 
 def _reversed(matrix: Array) -> Array:

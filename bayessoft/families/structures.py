@@ -209,6 +209,8 @@ class Full(Matrices):
 class Tied(Differences, Matrices):
     """One covariance matrix for all clusters."""
 
+    tied = True
+
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         return (d, d)
 
@@ -281,6 +283,7 @@ class Diag(Variances):
     """A variance of its own for every cluster and column."""
 
     group = "columns"
+    columnwise = True
 
     def shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, d)

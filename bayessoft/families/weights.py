@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import digamma, gammaln
 from jaxtyping import Float
+from scipy.stats import beta
 
 from bayessoft.errors import OptionError
 from bayessoft.families.family import Sample, pytree
@@ -59,6 +60,29 @@ class Dirichlet:
     def raised(self, count: float) -> Dirichlet:
         """Give the prior after each cluster received `count` rows."""
         return Dirichlet(np.asarray(self.concentration) + count)
+
+    def update(self, weight: Float[Array, " k"]) -> Dirichlet:
+        """Give the posterior after clusters received `weight` rows."""
+        return Dirichlet(jnp.asarray(self.concentration) + weight)
+
+    def expected_log(self) -> Float[Array, " k"]:
+        """Give the expected log proportions, of one concentration per cluster."""
+        alpha = jnp.asarray(self.concentration)
+        return digamma(alpha) - digamma(alpha.sum())
+
+    def marginal(self, interval: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Give the standard deviation, and the ends of an equal-tailed interval, of each cluster's proportion."""
+        alpha = np.asarray(self.concentration, np.float64)
+        if len(alpha) == 1:
+            return np.zeros(1), np.ones(1), np.ones(1)
+        of_each = beta(alpha, alpha.sum() - alpha)
+        return of_each.std(), *of_each.interval(interval)
+
+    def divergence(self, other: Dirichlet) -> Array:
+        """Kullback-Leibler divergence from `other`, in nats; both have one concentration per cluster."""
+        alpha, its = jnp.asarray(self.concentration), jnp.asarray(other.concentration)
+        normaliser = gammaln(alpha.sum()) - gammaln(its.sum()) - jnp.sum(gammaln(alpha) - gammaln(its))
+        return normaliser + jnp.sum((alpha - its) * self.expected_log())
 
     def mode(self, weight: Float[Array, " k"]) -> Float[Array, " k"]:
         """Give the most probable proportions after clusters received `weight` rows."""

@@ -2,5 +2,10 @@
 
 __all__ = ["ENGINES"]
 
-ENGINES = {"em": "bayessoft.inference.em:EM", "nuts": "bayessoft.inference.nuts:NUTS"}
+ENGINES = {
+    "em": "bayessoft.inference.em:EM",
+    "cavi": "bayessoft.inference.cavi:CAVI",
+    "gibbs": "bayessoft.inference.gibbs:Gibbs",
+    "nuts": "bayessoft.inference.nuts:NUTS",
+}
 """The engines by the string that names them."""

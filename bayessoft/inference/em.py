@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, ClassVar
 
 import jax
@@ -17,11 +16,12 @@ from bayessoft.core.sizes import SizeConstraint, SizeResult, match
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
-from bayessoft.fit import Point, Status
-from bayessoft.inference.engine import Climber, Problem, whole
-from bayessoft.inference.start import METHODS, begin
+from bayessoft.fit import Point
+from bayessoft.inference.engine import Climber, Problem, check_climb
+from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
+from bayessoft.status import Status
 
 __all__ = ["EM", "EMState"]
 
@@ -97,13 +97,9 @@ class EM(Climber):
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        whole("max_iter", self.max_iter, least=0)
-        whole("n_init", self.n_init)
-        if not (isinstance(self.tol, Real) and self.tol >= 0):
-            raise OptionError(f"tol is {self.tol!r}: pass a number >= 0, in nats per row")
-        if self.init not in METHODS:
-            raise OptionError(f"init is {self.init!r}: pass one of {', '.join(map(repr, METHODS))}")
+        check_climb(self)
 
+    BAYESIAN = False
     CODES: ClassVar[dict[int, Status]] = {
         RUNNING: Status.NOT_CONVERGED,
         CONVERGED: Status.CONVERGED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import jax
@@ -17,11 +17,28 @@ from jaxtyping import Float
 from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.fit import Draws, Point, Status
+from bayessoft.families.family import ConjugateFamily, pytree
+from bayessoft.fit import Conjugate, Draws, Point
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, platform, standardising
+from bayessoft.status import Status
 
-__all__ = ["Climber", "Engine", "Given", "Problem", "Sampler", "whole"]
+__all__ = [
+    "METHODS",
+    "Climber",
+    "Draw",
+    "Engine",
+    "Given",
+    "Problem",
+    "Sampler",
+    "check_climb",
+    "conjugate_only",
+    "unconstrained_only",
+    "whole",
+]
+
+METHODS = ("kmeans", "k-means++", "random", "random_from_data")
+"""The names of the ways to start, those of scikit-learn; `inference.start` knows them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +117,11 @@ class Engine(ABC):
     keeps a *record* of every step.
     """
 
+    OPTIONS: ClassVar[dict[str, str]] = {}
+    """Fields that estimators fill by arguments of their own, by the names of the arguments."""
+    BAYESIAN: ClassVar[bool] = True
+    """Whether it needs a prior on everything."""
+
     @property
     @abstractmethod
     def program(self) -> Any:
@@ -131,6 +153,7 @@ class Climber(Engine):
     A state has a field `code`, 0 while running.
     """
 
+    OPTIONS = {"max_iter": "max_iter", "tol": "tol", "n_init": "n_init", "init_params": "init"}
     CODES: ClassVar[dict[int, Status]]
     """What a code means."""
 
@@ -145,7 +168,7 @@ class Climber(Engine):
         return self.max_iter
 
     @abstractmethod
-    def posterior(self, problem: Problem, state: Any) -> Point:
+    def posterior(self, problem: Problem, state: Any) -> Point | Conjugate:
         """Give the result that the last state holds."""
 
     @staticmethod
@@ -168,15 +191,47 @@ class Climber(Engine):
         return lax.map(one, states)
 
 
-class Sampler(Engine):
-    """An engine that draws from the posterior; its record is a draw, as `fit.Draws` holds many."""
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """A draw, and how it was made.
 
-    @abstractmethod
+    Attributes
+    ----------
+    weights : array of shape (k,)
+        Proportions.
+    parameters
+        Of the components, for standardised rows.
+    stats : dict of str to scalar
+        ``log_density``, log-likelihood plus log prior density of proportions and parameters, and what else the engine
+        tells of the step.
+    ancestry : array of shape (k,) or None
+        The clusters of the start that the components were, where the engine changes their places.
+    """
+
+    weights: Float[Array, " k"]
+    parameters: Any
+    stats: dict[str, Array]
+    ancestry: Array | None = None
+
+
+class Sampler(Engine):
+    """An engine that draws from the posterior; its record is a `Draw`."""
+
+    draws: int
+    warmup: int
+
+    @property
+    def steps(self) -> int:
+        return self.warmup + self.draws
+
     def posterior(self, problem: Problem, records: Any) -> Draws:
         """Give the result that the records of all steps hold: NumPy arrays with leading axes (c, steps)."""
+        kept = jax.tree.map(lambda leaf: leaf[:, self.warmup :], records)
+        return Draws(kept.weights, kept.parameters, kept.stats, kept.ancestry)
 
     @abstractmethod
-    def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Any]:
+    def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Draw]:
         """Give the next state and its draw."""
 
     @staticmethod
@@ -196,6 +251,34 @@ class Sampler(Engine):
         long, and 1.6 times as long to compile.
         """
         return lax.map(one, states) if platform() == "cpu" else jax.vmap(one)(states)
+
+
+def check_climb(engine: Any) -> None:
+    """Refuse options of a climber that are out of range."""
+    whole("max_iter", engine.max_iter, least=0)
+    whole("n_init", engine.n_init)
+    if not (isinstance(engine.tol, Real) and float(engine.tol) >= 0):
+        raise OptionError(f"tol is {engine.tol!r}: pass a number >= 0, in nats per row")
+    if engine.init not in METHODS:
+        raise OptionError(f"init is {engine.init!r}: pass one of {', '.join(map(repr, METHODS))}")
+
+
+def conjugate_only(mixture: Mixture, name: str) -> None:
+    """Refuse a family without conjugate prior, and size constraints."""
+    if not isinstance(mixture.family, ConjugateFamily):
+        raise OptionError(
+            f"{type(mixture.family).__name__} has no conjugate prior, which inference={name!r} needs: use 'nuts'"
+        )
+    unconstrained_only(mixture, name)
+
+
+def unconstrained_only(mixture: Mixture, name: str) -> None:
+    """Refuse size constraints."""
+    if mixture.sizes is not None:
+        raise OptionError(
+            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use inference='em' for sizes that hold "
+            "exactly, or a Dirichlet as weight_concentration_prior to draw the proportions towards them"
+        )
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

@@ -10,44 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro
-from jax import Array, lax
-from jaxtyping import Float
+from jax import Array
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
 
 from bayessoft.core import sweep
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import OptionError
-from bayessoft.families.family import pytree
-from bayessoft.fit import Draws
-from bayessoft.inference.engine import Problem, Sampler, whole
-from bayessoft.inference.start import begin
+from bayessoft.inference.engine import Draw, Problem, Sampler, unconstrained_only, whole
+from bayessoft.inference.start import begin_chains
 from bayessoft.mixture import Mixture
 
-__all__ = ["NUTS", "Draw"]
-
-TRIES = 5  # clusterings by k-means that a chain has to start from: one alone may be a poor one, and its mode a trap
-
-
-@pytree()
-@dataclass(frozen=True, eq=False)
-class Draw:
-    """A draw, and how it was made.
-
-    Attributes
-    ----------
-    weights : array of shape (k,)
-        Proportions.
-    parameters
-        Of the components, for standardised rows.
-    stats : dict of str to scalar
-        ``log_density``, log-likelihood plus log prior density of proportions and parameters; NUTS' own ``potential``,
-        ``energy``, ``acceptance_rate``, ``diverging``, ``n_steps`` and ``step_size``.
-    """
-
-    weights: Float[Array, " k"]
-    parameters: Any
-    stats: dict[str, Array]
+__all__ = ["NUTS"]
 
 
 @dataclass(frozen=True)
@@ -96,32 +70,14 @@ class NUTS(Sampler):
     def program(self) -> NUTS:
         return replace(self, draws=1, chains=1)  # shapes tell the chains, and draws need no compilation
 
-    @property
-    def steps(self) -> int:
-        return self.warmup + self.draws
-
     def check(self, mixture: Mixture) -> None:
-        if mixture.sizes is not None:
-            raise OptionError(
-                f"sizes={mixture.sizes!r} cannot be met by inference='nuts': use inference='em' for sizes that hold "
-                "exactly, or a Dirichlet as weight_concentration_prior to draw the proportions towards them"
-            )
+        unconstrained_only(mixture, "nuts")
 
     def begin(self, problem: Problem) -> Any:
-        """Give the state before the first step, for each chain: the best of some clusterings by k-means of its own."""
-        # One more than the prior's concentration: the mean of the proportions, which is inside the simplex.
-        inside = problem.standard.weights and problem.standard.weights.raised(1.0)
-        posed = replace(problem, standard=replace(problem.standard, weights=inside))
-        found = begin(posed, "kmeans", TRIES * self.chains, jnp.zeros((), problem.tiles.x.dtype))
-        tries = min(TRIES, len(found[0]))
-        starts = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (tries * self.chains, *leaf.shape[1:])).reshape(
-                self.chains, tries, *leaf.shape[1:]
-            ),
-            found,
-        )
+        """Give the state before the first step, for each chain."""
+        weights, parameters = begin_chains(problem, self.chains)
         keys = jax.random.split(jax.random.key(problem.seed), self.chains)
-        return _begin(self.program, problem.standard, problem.tiles, starts, keys)
+        return _begin(self.program, problem.standard, problem.tiles, weights, parameters, keys)
 
     def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Draw]:
         state = self._kernel(mixture, rows, state.z, state.potential_energy, state.z_grad, state.rng_key)[1](
@@ -140,10 +96,6 @@ class NUTS(Sampler):
             "step_size": state.adapt_state.step_size,
         }
         return state, Draw(weights, parameters, stats)
-
-    def posterior(self, problem: Problem, records: Any) -> Draws:
-        kept = jax.tree.map(lambda leaf: leaf[:, self.warmup :], records)
-        return Draws(kept.weights, kept.parameters, kept.stats)
 
     def _kernel(self, mixture: Mixture, rows: Tiles, z: Any, potential: Any, gradient: Any, key: Array) -> Any:
         """Give NumPyro's state at a position, and its step, which reads what making a state leaves behind."""
@@ -176,21 +128,14 @@ def _potential(mixture: Mixture, rows: Tiles) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _begin(program: NUTS, mixture: Mixture, rows: Tiles, starts: Any, keys: Array) -> Any:
-    """Give the chains' first states, each at the proportions and parameters of the highest density among its own."""
-
-    def value(start: Any) -> Array:
-        weights, parameters = start
-        found = sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows)
-        return found + mixture.log_prior(weights, parameters)
+def _begin(program: NUTS, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, keys: Array) -> Any:
+    """Give the chains' first states."""
 
     def one(chain: Any) -> Any:
-        starts, key = chain
-        best = jnp.nanargmax(lax.map(value, starts))
-        weights, parameters = jax.tree.map(lambda leaf: leaf[best], starts)
+        weights, parameters, key = chain
         tiny = jnp.finfo(weights.dtype).eps
         weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a given share of 0 lies at infinity
         z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
         return program._kernel(mixture, rows, z, None, None, key)[0]
 
-    return program.together(one, (starts, keys))
+    return program.together(one, (weights, parameters, keys))

@@ -16,9 +16,10 @@ from jaxtyping import Float
 from bayessoft.core.dual import tolerance
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import FitError
-from bayessoft.fit import Draws, Fit, Point, Status
+from bayessoft.fit import Conjugate, Draws, Fit, Point
 from bayessoft.inference.engine import Climber, Engine, Problem, Sampler
 from bayessoft.mixture import Mixture
+from bayessoft.status import Status
 
 __all__ = ["run"]
 
@@ -74,7 +75,7 @@ def run(engine: Climber | Sampler, problem: Problem, progress: Progress | None =
         Every start failed; carries the status.
     """
     states, records = _walk(engine, problem, progress)
-    posterior: Point | Draws
+    posterior: Point | Conjugate | Draws
     if isinstance(engine, Sampler):
         posterior, status, trace = _drawn(engine, problem, records)
     else:
@@ -121,11 +122,14 @@ def _failed(status: Status, step: int, remark: str = "") -> FitError:
 
 def _climbed(
     engine: Climber, problem: Problem, states: Any, records: list[list[Any]]
-) -> tuple[Point, Status, Float[np.ndarray, " steps"]]:
+) -> tuple[Point | Conjugate, Status, Float[np.ndarray, " steps"]]:
     """Give the best start's result, status and objectives in original units."""
     state, status, objectives = _best(engine, states, records)
     posterior = engine.posterior(problem, state)
-    units = _units(problem, posterior.weights, posterior.parameters)
+    if isinstance(posterior, Conjugate):
+        units = problem.frame.log_det  # divergences have no units
+    else:
+        units = _units(problem, posterior.weights, posterior.parameters)
     return posterior, _status(status, problem, posterior), objectives + units
 
 
@@ -152,10 +156,10 @@ def _units(problem: Problem, weights: np.ndarray, inside: Any) -> float:
     return problem.frame.log_det + float(prior) / problem.data.total_weight
 
 
-def _status(status: Status, problem: Problem, posterior: Point) -> Status:
+def _status(status: Status, problem: Problem, posterior: Point | Conjugate) -> Status:
     """Look at what a converged state cannot know: the original units."""
     met = max(SIZES_MET, 2 * tolerance(problem.data.values.dtype)) * problem.data.total_weight
-    if posterior.sizes is not None and posterior.sizes.violation > met:
+    if isinstance(posterior, Point) and posterior.sizes is not None and posterior.sizes.violation > met:
         return Status.SIZES_NOT_MET
     family = problem.mixture.family
     doubt = family.doubt(posterior.parameters, problem.frame, problem.data.values.dtype, problem.reg_covar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,17 +12,16 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from bayessoft.core.sweep import Tiles, over_tiles
+from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
 from bayessoft.inference.engine import Problem
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 
-__all__ = ["METHODS", "begin", "labels"]
+__all__ = ["begin", "begin_chains", "labels"]
 
-METHODS = ("kmeans", "k-means++", "random", "random_from_data")
-"""The names of the ways to start, those of scikit-learn."""
-
+WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
+CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
 
 
@@ -39,7 +39,7 @@ def labels(
     k : int
         Number of clusters.
     method : str
-        One of `METHODS`. The last one takes rows at random for centres, and every row joins the nearest.
+        One of `engine.METHODS`. The last one takes rows at random for centres, and every row joins the nearest.
     seed : int
         Seed of the random numbers.
     """
@@ -94,6 +94,51 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
         parameters,
         replaced,
     )
+
+
+def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
+    """Give each chain proportions and parameters to start from; those that are given as they are.
+
+    They are the densest of some clusterings of its own, after some steps of EM. The mixture has priors.
+    """
+    # One more than the prior's concentration: the mean of the proportions, which is inside the simplex.
+    inside = problem.standard.weights and problem.standard.weights.raised(1.0)
+    posed = replace(problem, standard=replace(problem.standard, weights=inside))
+    dtype = problem.tiles.x.dtype
+
+    def by_chain(leaf: Array) -> Array:
+        each = len(leaf) // chains or 1  # one for all where it is given
+        every = jnp.broadcast_to(leaf, (each * chains, *leaf.shape[1:]))
+        return every.reshape(chains, each, *leaf.shape[1:])
+
+    ways = [
+        jax.tree.map(by_chain, begin(replace(posed, seed=posed.seed + i), way, TRIES * chains, jnp.zeros((), dtype)))
+        for i, way in enumerate(WAYS)
+    ]
+    starts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *ways)
+    if problem.given.complete:
+        return jax.tree.map(lambda leaf: leaf[:, 0], starts)
+    return _densest(problem.standard, posed.standard, problem.tiles, starts)
+
+
+@jax.jit
+def _densest(mixture: Mixture, inside: Mixture, rows: Tiles, starts: Any) -> tuple[Array, Any]:
+    """Give each chain the one of its starts with the highest posterior density after some steps under `inside`."""
+
+    def climbed(start: Any) -> Any:
+        def step(_: int, now: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
+            weights, parameters = now[:2]
+            value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows)
+            return *inside.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
+
+        return lax.fori_loop(0, CLIMB, step, (*start, jnp.full((), -jnp.inf, rows.x.dtype)))
+
+    def one(starts: Any) -> Any:
+        *found, densities = lax.map(climbed, starts)
+        best = jnp.nanargmax(densities)
+        return jax.tree.map(lambda leaf: leaf[best], tuple(found))
+
+    return lax.map(one, starts)
 
 
 def _cast(array: np.ndarray, problem: Problem) -> Array:

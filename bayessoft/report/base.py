@@ -21,9 +21,9 @@ __all__ = [
     "Outcome",
     "ambiguity",
     "cluster_names",
+    "distributed",
     "membership_intervals",
     "memberships_table",
-    "sampled",
     "summary",
 ]
 
@@ -61,9 +61,9 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def sampled(self) -> bool:
-        """Whether the fit is a set of posterior draws."""
-        return sampled(self.estimator)
+    def distributed(self) -> bool:
+        """Whether the fit is a posterior, not a point."""
+        return distributed(self.estimator)
 
     @property
     def constrained(self) -> bool:
@@ -71,21 +71,21 @@ class Outcome:
         return getattr(self.estimator, "sizes", None) is not None
 
 
-def sampled(estimator: Any) -> bool:
-    """Tell whether an estimator holds posterior draws."""
-    from bayessoft.fit import Draws
+def distributed(estimator: Any) -> bool:
+    """Tell whether an estimator holds a posterior, not a point."""
+    from bayessoft.fit import Point
 
-    return isinstance(estimator.fit_.posterior, Draws)
+    return not isinstance(estimator.fit_.posterior, Point)
 
 
 def summary(estimator: Any) -> pd.DataFrame:
     """Give an estimator's own table of the clusters, with the intervals that the command line reports."""
-    return estimator.summary(interval=INTERVAL) if sampled(estimator) else estimator.summary()
+    return estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
 
 
 def membership_intervals(estimator: Any, frame: pd.DataFrame) -> Float[np.ndarray, "n k 2"] | None:
     """Give the intervals of the memberships; None of a point, and where draws cannot tell the clusters apart."""
-    if not sampled(estimator):
+    if not distributed(estimator):
         return None
     try:
         return estimator.membership_interval(frame, interval=INTERVAL)

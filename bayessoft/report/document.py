@@ -54,8 +54,10 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
         "status_text": str(estimator.status_.value),
         "converged": estimator.converged_,
         "n_iter": estimator.n_iter_,
-        "lower_bound": None if outcome.sampled else estimator.lower_bound_,
-        "bic": None if outcome.sampled else estimator.bic(outcome.table.frame),
+        "lower_bound": None if outcome.distributed else estimator.lower_bound_,
+        "elbo": getattr(estimator, "elbo_", None),
+        "log_relabellings": getattr(estimator, "log_relabellings_", None),
+        "bic": None if outcome.distributed else estimator.bic(outcome.table.frame),
         "clusters": cluster_names(len(estimator.weights_)),
         "weights": estimator.weights_,
         "sizes": getattr(estimator, "sizes_", estimator.responsibilities_.sum(axis=0)),
@@ -63,10 +65,10 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
         "duality_gap": getattr(estimator, "duality_gap_", None),
         "means": estimator.means_,
         "standard_deviations": _spreads(estimator),
-        "interval": INTERVAL if outcome.sampled else None,
+        "interval": INTERVAL if outcome.distributed else None,
         "weight_intervals": _intervals(table, "weight"),
         "size_intervals": _intervals(table, "size"),
-        "checks": _checks(estimator) if outcome.sampled else None,
+        "checks": _checks(estimator),
         "summary": table.to_dict(orient="list"),
         "device": outcome.device,
         "dtype": str(estimator.means_.dtype),
@@ -154,7 +156,7 @@ def _intervals(table: pd.DataFrame, name: str) -> Float[np.ndarray, "k 2"] | Non
 
 def _checks(estimator: Any) -> dict[str, Any] | None:
     """Give what the draws say of themselves."""
-    checks = estimator.fit_.posterior.checks
+    checks = getattr(estimator.fit_.posterior, "checks", None)
     return None if checks is None else {**asdict(checks), "text": checks.text}
 
 

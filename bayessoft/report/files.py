@@ -22,7 +22,7 @@ def file_names(outcome: Outcome) -> dict[str, str]:
     if outcome.constrained:
         names["memberships_constrained"] = "memberships_constrained.csv"
     names |= {"summary": "summary.csv", "model": store.INNER, "plot": "plot.png"}
-    if outcome.sampled:
+    if outcome.distributed:
         names["posterior"] = "posterior.nc"
     return names | {"fit": "fit.json"}
 
@@ -55,7 +55,7 @@ def write_fit(outcome: Outcome, document: Mapping[str, Any], folder: Path) -> No
     summary(estimator).to_csv(folder / names["summary"], index_label="cluster")
     store.save(estimator, folder / names["model"], notes={"id": outcome.id})
     save(memberships(estimator, frame, probabilities=shown), folder / names["plot"])
-    if outcome.sampled:
+    if outcome.distributed:
         from bayessoft import arviz_io  # ArviZ takes a second to import
 
         arviz_io.write_netcdf(estimator.to_arviz(frame), folder / names["posterior"])

@@ -11,18 +11,20 @@ from bayessoft.errors import OptionError, listed
 __all__ = ["check", "estimator", "spelled_out"]
 
 CLIMBING = ("n_init", "max_iter")
-SAMPLING = ("chains", "draws", "warmup", "target_accept")
+SAMPLING = ("chains", "draws", "warmup")
+USED = {"em": CLIMBING, "cavi": CLIMBING, "gibbs": SAMPLING, "nuts": (*SAMPLING, "target_accept")}
+"""The options that each engine uses, by its name."""
 
 
 def check(options: Mapping[str, Any]) -> None:
     """Refuse options that the chosen engine does not use, and sizes that contradict each other."""
-    unused = SAMPLING if options["inference"] == "em" else CLIMBING
-    for name in unused:
-        if options[name] is not None:
-            option, other = f"--{name.replace('_', '-')}", "nuts" if options["inference"] == "em" else "em"
-            raise OptionError(f"{option} is for --inference {other}, not {options['inference']}: leave it out")
-    if options["prior"] == "none" and options["inference"] == "nuts":
-        raise OptionError("--prior none leaves nuts without a posterior: leave it out, or use --inference em")
+    engine = options["inference"]
+    for name in dict.fromkeys(name for names in USED.values() for name in names):
+        if options.get(name) is not None and name not in USED[engine]:
+            others = " or ".join(other for other, names in USED.items() if name in names)
+            raise OptionError(f"--{name.replace('_', '-')} is for --inference {others}, not {engine}: leave it out")
+    if options["prior"] == "none" and engine != "em":
+        raise OptionError(f"--prior none leaves {engine} without a posterior: leave it out, or use --inference em")
     bounds = [f"--{name.replace('_', '-')}" for name in ("min_size", "max_size") if options[name] is not None]
     if options["sizes"] is not None and bounds:
         raise OptionError(f"--sizes fixes what {' and '.join(bounds)} would bound: leave one of them out")
@@ -37,10 +39,13 @@ def estimator(options: Mapping[str, Any]) -> Any:
     if (sizes := _sizes(options)) is not None:
         given["sizes"] = sizes
     inference: Any = options["inference"]
-    if sampling := {name: options[name] for name in SAMPLING if options[name] is not None}:
-        from bayessoft.inference.nuts import NUTS
+    sampling = {
+        name: options[name] for name in USED[inference] if name not in CLIMBING and options.get(name) is not None
+    }
+    if sampling:
+        from bayessoft.estimators.base import engine_class
 
-        inference = NUTS(**sampling)
+        inference = engine_class(inference)(**sampling)
     return GaussianMixture(
         options["components"],
         covariance_type=options["covariance"],

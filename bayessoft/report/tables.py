@@ -91,8 +91,12 @@ def _ending(document: Mapping[str, Any]) -> list[str]:
     found = [document["status_text"]]
     if document["checks"]:
         found.append(document["checks"]["text"])
-    if document["inference"] == "em":
+    if document["checks"] is None:
         found[0] += f" ({counted(document['n_iter'], 'iteration')})"
+    if document["elbo"] is not None:
+        across = document["elbo"] + document["log_relabellings"]
+        found.append(f"evidence lower bound {document['elbo']:.7g} nats ({across:.7g} across numbers of clusters)")
+    elif document["checks"] is None:
         found.append(f"lower bound {document['lower_bound']:.6g} nats a row, BIC {_number(document['bic'], 7)}")
     if document["duality_gap"] is not None:
         found.append(f"sizes held to a duality gap of {document['duality_gap']:.1e}")

@@ -1,9 +1,11 @@
 """Law "Bayes rule": log prior + log likelihood - log posterior is the same number for every parameter.
 
 The posteriors are conjugate ones, written here from Gelman et al., *Bayesian Data Analysis*, 3rd ed., sections 3.4 and
-3.6, from the rows themselves: no statistics of the library enter them.
+3.6, from the rows themselves: no statistics of the library enter them. What a family's `update` gives is held against
+them, and against the rule itself.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -52,6 +54,34 @@ def test_prior_times_likelihood_over_posterior_is_constant(member, prior):
     np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("prior", ["shared", "each"])
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_an_update_is_the_posterior(member, prior):
+    member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
+    halves = [
+        statistics_of(member, parameters(member, K, D, seed=seed), x[part], r[:, part], False)
+        for seed, part in ((50, slice(0, N // 2)), (51, slice(N // 2, N)))
+    ]
+    found = member.update(halves[0]).update(halves[1]).prior  # updates chain, whatever the reference points
+    # sums of some dozens of terms of size 1 to 10
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), found, updated(member, x, r))
+
+
+@pytest.mark.parametrize("prior", ["shared", "each"])
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_the_expected_rule_is_the_same_number(member, prior):
+    """The mean of log likelihood over the posterior, less its divergence from the prior, is the rule's constant."""
+    member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
+    statistics = statistics_of(member, parameters(member, K, D, seed=50), x, r, False)
+    posterior, theta = member.update(statistics), parameters(member, K, D)
+    after = posterior.prior.log_density(member.structure, theta.means, theta.factors)
+    constant = member.log_prior(theta) + member.statistics_log_density(theta, statistics) - after
+    at, below = posterior.expected(K)
+    likelihood = member.statistics_log_density(at, statistics) + jnp.sum(statistics.weight * below)
+    assert (below <= 0).all()
+    np.testing.assert_allclose(likelihood - posterior.divergence(member, K), constant, rtol=0, atol=1e-9)
+
+
 def test_proportions_follow_bayes_rule():
     prior, counts = Dirichlet([1.0, 2.5, 0.7]), np.array([3.2, 0.0, 8.8])
     posterior = Dirichlet(np.asarray(prior.concentration) + counts)
@@ -60,3 +90,7 @@ def test_proportions_follow_bayes_rule():
         pi = jnp.asarray(proportions(3, seed))
         constants.append(float(prior.log_density(pi) + jnp.sum(counts * jnp.log(pi)) - posterior.log_density(pi)))
     np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-11)  # terms of some ten nats
+    after = prior.update(counts)
+    np.testing.assert_allclose(after.concentration, posterior.concentration, rtol=1e-14)
+    expected = counts @ after.expected_log() - after.divergence(prior.checked(3))
+    np.testing.assert_allclose(expected, constants[0], rtol=0, atol=1e-11)

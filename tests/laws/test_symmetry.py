@@ -1,12 +1,14 @@
 """Law "symmetry": the order of clusters and of rows, and the tiles that rows come in, change nothing."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bayessoft import GaussianMixture
+from bayessoft.core.allocate import allocate
 
-from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, rowwise, start, swept
+from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, rowwise, some, start, swept
 
 N, K, D = 54, 3, 2
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # ten steps on purpose
@@ -52,6 +54,22 @@ def test_tiles_change_no_row(member):
 
     for a, b in zip(of_rows(7), of_rows(64), strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
+
+
+@pytest.mark.parametrize("repeated", [False, True], ids=["labels", "counts"])
+@pytest.mark.parametrize("member", some("diag"))
+def test_tiling_changes_no_label(member, repeated):
+    x, theta, logs = points(N, D), parameters(member, K, D), jnp.log(proportions(K))
+    w = np.random.default_rng(3).integers(0, 4 if repeated else 2, N)
+    key = jax.random.key(5)
+    parts = [
+        jax.jit(allocate, static_argnames="repeated")(member, theta, logs, laid_out(x, w, rows), key, repeated=repeated)
+        for rows in (8, 64)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *parts)
+    weight = np.asarray(parts[0][1].weight)
+    np.testing.assert_array_equal(weight, np.round(weight))
+    assert weight.sum() == w.sum()
 
 
 @members

@@ -3,10 +3,13 @@
 from itertools import product
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
+from scipy.stats import kstest, multivariate_normal
+
+from bayessoft.core.allocate import allocate, uniforms
 
 from .worlds import MEMBERS, dense, label, laid_out, parameters, points, proportions, rowwise, swept
 
@@ -40,3 +43,34 @@ def test_likelihood_and_memberships_by_enumeration(member):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), (statistics.weight, statistics.first), expected
     )
+
+
+@pytest.mark.parametrize("repeated", [False, True], ids=["labels", "counts"])
+def test_labels_follow_their_probabilities(repeated):
+    """Over many passes, the mean of the labels' sums, and their variance, are those of independent multinomials."""
+    member, x, logs = MEMBERS[2], points(N, D), jnp.log(proportions(K))
+    theta, w = parameters(member, K, D), np.array([3.0, 0.0, 1.0, 2.0, 5.0]) if repeated else np.ones(N)
+    rows = laid_out(x, w, tile_rows=4)
+    passes = 4000
+
+    def weight(key):
+        return allocate(member, theta, logs, rows, key, repeated=repeated)[1].weight
+
+    drawn = np.asarray(jax.jit(lambda keys: jax.lax.map(weight, keys))(jax.random.split(jax.random.key(1), passes)))
+    r = np.moveaxis(np.asarray(rowwise(member, theta, logs, rows)[1]), 1, 2).reshape(-1, K)[:N]
+    mean, variance = w @ r, w @ (r * (1 - r))
+    assert (drawn.sum(1) == w.sum()).all()
+    # six comparisons at 4.5 standard errors (of a variance: at most sqrt(2.5 / passes) of it for such few rows); a
+    # false alarm in one of 20 000 seeds, and the seed is fixed
+    assert (np.abs(drawn.mean(0) - mean) < 4.5 * np.sqrt(variance / passes)).all()
+    assert (np.abs(drawn.var(0) / variance - 1) < 4.5 * np.sqrt(2.5 / passes)).all()
+
+
+def test_uniform_numbers_are_uniform():
+    for dtype in (jnp.float32, jnp.float64):
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(2), i))(np.arange(20_000))
+        u = np.asarray(uniforms(keys, dtype), np.float64)
+        assert ((u >= 0) & (u < 1)).all()
+        # Kolmogorov and Smirnov's distance, exceeded once in a million; neighbours are uncorrelated
+        assert kstest(u, "uniform").pvalue > 1e-6
+        assert abs(np.corrcoef(u[1:], u[:-1])[0, 1]) < 5 / np.sqrt(len(u))

@@ -13,9 +13,10 @@ from bayessoft.arviz_io import to_arviz, write_netcdf
 from bayessoft.errors import OptionError
 from bayessoft.families.gaussian import Gaussian, GaussianParameters
 from bayessoft.families.structures import STRUCTURES
-from bayessoft.fit import Draws, Fit, Status
+from bayessoft.fit import Draws, Fit
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine
+from bayessoft.status import Status
 
 X = pd.DataFrame(
     np.random.default_rng(0).normal(size=(30, 2)) + 8 * (np.arange(30) % 2)[:, None],

@@ -222,11 +222,29 @@ def test_draws_give_intervals_and_a_posterior(run, small):
     assert (small.parent / "m.csv").read_bytes() == (out / "memberships.csv").read_bytes()
 
 
+@pytest.mark.parametrize("engine", ["cavi", pytest.param("gibbs", marks=pytest.mark.statistical)])
+def test_other_engines_leave_the_same_files(run, small, engine):
+    out = small.parent / "out"
+    few = ["--chains", 2, "--draws", 30, "--warmup", 60] if engine == "gibbs" else ["--n-init", 2]
+    arguments = ["--columns", "a,b", "--components", 2, "--inference", engine, "--out", out, *few]
+    code, printed, _ = run("fit", small, *arguments)
+    assert code == 0
+    found = json.loads((out / "fit.json").read_text())
+    assert ("evidence lower bound" in printed) is (engine == "cavi") is (found["elbo"] is not None)
+    assert (found["checks"] is None) is (engine == "cavi")
+    assert all(
+        low < weight < high for (low, high), weight in zip(found["weight_intervals"], found["weights"], strict=True)
+    )
+    assert set(found["files"].values()) == entries(out)
+    assert "posterior.nc" in entries(out)
+    assert {"cluster_0_low", "cluster_1_high"} <= set(pd.read_csv(out / "memberships.csv"))
+
+
 def test_intervals_that_are_refused_are_left_out(small, monkeypatch):
     def refused(*_: object, **__: object) -> None:
         raise FitError("intervals by cluster are refused")
 
-    monkeypatch.setattr(base, "sampled", lambda _: True)
+    monkeypatch.setattr(base, "distributed", lambda _: True)
     assert base.membership_intervals(SimpleNamespace(membership_interval=refused), pd.DataFrame()) is None
     table = pd.DataFrame({"weight_low": [0.1, np.nan], "weight_high": [0.2, np.nan]})
     assert document._intervals(table, "weight") is None
@@ -316,12 +334,12 @@ def test_a_truncated_model_is_refused(run, fitted, tmp_path):
         (["--components", 0], 2, "--components"),
         (["--components", "three"], 2, "--components"),
         (["--covariance", "round"], 2, "'full', 'tied', 'diag', 'spherical'"),
-        (["--inference", "gibbs"], 2, "'em', 'nuts'"),
+        (["--inference", "hmc"], 2, "'em', 'cavi', 'gibbs', 'nuts'"),
         (["--prior", "strong"], 2, "'weak', 'none'"),
         (["--seed", -1], 2, "--seed"),
         (["--unknown"], 2, "--unknown"),
-        (["--draws", 10], 2, "--draws is for --inference nuts, not em: leave it out"),
-        (["--inference", "nuts", "--n-init", 2], 2, "--n-init is for --inference em, not nuts: leave it out"),
+        (["--draws", 10], 2, "--draws is for --inference gibbs or nuts, not em: leave it out"),
+        (["--inference", "nuts", "--n-init", 2], 2, "--n-init is for --inference em or cavi, not nuts: leave it out"),
         (["--inference", "nuts", "--prior", "none"], 2, "--prior none leaves nuts without a posterior"),
         (["--inference", "nuts", "--columns", "a", "--sizes", "12,12"], 2, "cannot be met by inference='nuts'"),
         (["--sizes", "40%,3"], 2, "--sizes mixes rows (3) and shares (40%)"),
@@ -436,7 +454,7 @@ def test_a_signal_ends_the_process_and_leaves_nothing(tmp_path, number, code):
 
 def test_choices_are_the_library_s():
     assert list(Covariance) == list(STRUCTURES)
-    assert set(ENGINES) <= set(Inference)
+    assert list(Inference) == list(ENGINES) == list(settings.USED)
 
 
 def test_version(run):

@@ -8,7 +8,8 @@ import pytest
 from bayessoft import arviz_io
 from bayessoft.diagnostics.convergence import judge, label_free, modes
 from bayessoft.diagnostics.labels import align
-from bayessoft.fit import Checks, Status
+from bayessoft.fit import Checks
+from bayessoft.status import Status
 
 
 def products(pivot: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -25,8 +25,8 @@ from sklearn.utils.estimator_checks import check_estimator
 import bayessoft as bs
 from bayessoft import EM, NUTS, Between, Dirichlet, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.errors import FitError
-from bayessoft.fit import Status
 from bayessoft.numerics import platform
+from bayessoft.status import Status
 
 KINDS = ("full", "tied", "diag", "spherical")
 X, Y = load_iris(return_X_y=True)

@@ -1,0 +1,246 @@
+"""What every estimator of a mixture does with rows: fit, predict, score, draw, save."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib import import_module
+from inspect import signature
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from bayessoft.arviz_io import to_arviz
+from bayessoft.data.rows import Rows, row_ids, rows, table
+from bayessoft.errors import OptionError
+from bayessoft.estimators import posterior
+from bayessoft.estimators.base import REGULARISING, choose_engine, columns_kept, forget, progress_printer, tell
+from bayessoft.fit import Conjugate, Fit, Point
+from bayessoft.inference.engine import Climber, Given, Problem, Sampler
+from bayessoft.inference.run import run
+from bayessoft.mixture import Mixture
+from bayessoft.numerics import scoped
+
+__all__ = ["MixtureEstimator"]
+
+
+class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
+    """An estimator of a mixture: what it is fitted to is up to the class, what is made of the fit is here."""
+
+    n_components: int
+    inference: Any
+    random_state: Any
+    warm_start: bool
+    verbose: int
+    verbose_interval: int
+
+    @abstractmethod
+    def _mixture(self) -> Mixture:
+        """Give the specification that the arguments make, refusing those out of range."""
+
+    @abstractmethod
+    def _given(self, d: int) -> Given:
+        """Give what the arguments say of the start."""
+
+    @abstractmethod
+    def _again(self, fit: Fit) -> Given:
+        """Give a start where the last fit ended."""
+
+    @abstractmethod
+    def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """Give the attributes that are the class's own."""
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture to rows.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d)
+            Rows; float32 is computed in float32, everything else in float64.
+        y : ignored
+        sample_weight : array of shape (n,), optional
+            Weight of each row, >= 0: a row of weight 2 counts as two.
+
+        Returns
+        -------
+        estimator
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Unusable rows, weights or options (`DataError`, `OptionError`); nothing is set.
+        FitError
+            A numerical failure, with its status; no fitted attribute is left.
+        """
+        engine = self._engine()
+        mixture = self._mixture()
+        engine.check(mixture)
+        if engine.BAYESIAN:
+            mixture = mixture.proper()
+        seed = int(check_random_state(self.random_state).randint(1 << 31))
+        previous = getattr(self, "fit_", None) if self.warm_start else None
+        with columns_kept(self):
+            data = self._rows(X, sample_weight)
+            given = self._given(data.d) if previous is None else self._again(previous)
+            with scoped(data.values.dtype):
+                problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given)
+        forget(self)
+        with scoped(data.values.dtype):
+            fit = run(engine, problem, progress_printer(self.verbose, self.verbose_interval))
+            fit = posterior.examined(fit, problem.tiles)
+        self._remember(fit, data)
+        tell(fit, type(self).__name__, getattr(self, "max_iter", None))
+        return self
+
+    def _engine(self) -> Climber | Sampler:
+        """Give the engine, refusing options that contradict it."""
+        defaults = self._defaults()
+        names = [name for name in (*Climber.OPTIONS, REGULARISING) if name in defaults]
+        return choose_engine(self.inference, {name: getattr(self, name) for name in names}, defaults)
+
+    def _defaults(self) -> dict[str, Any]:
+        """Give the defaults of the arguments."""
+        return {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
+
+    def _remember(self, fit: Fit, data: Rows) -> None:
+        """Set what was learned; the only place that does."""
+        learned = self._learned(fit, data.values.dtype) | {
+            "fit_": fit,
+            "status_": fit.status,
+            "converged_": fit.status.converged,
+            "n_iter_": len(fit.trace),
+            "lower_bounds_": fit.trace.tolist(),
+            "lower_bound_": posterior.bound(fit),
+            "responsibilities_": fit.evaluate(data.values, fitted=True)[1],
+        }
+        if isinstance(fit.posterior, Point) and (under := fit.posterior.sizes) is not None:
+            learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
+        if isinstance(fit.posterior, Conjugate):
+            learned |= {"elbo_": fit.posterior.elbo, "log_relabellings_": fit.log_relabellings}
+        for name, value in learned.items():
+            setattr(self, name, value)
+
+    def _rows(self, X: Any, sample_weight: Any) -> Rows:
+        """Check the rows to be fitted."""
+        values = self._values(X, reset=True, least=2)
+        if len(values) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} but n_samples = {len(values)}: pass at least as many rows as "
+                "clusters, or fewer clusters"
+            )
+        return rows(values, columns=self._columns(), ids=row_ids(X), sample_weight=sample_weight)
+
+    def _values(self, X: Any, *, reset: bool, least: int = 1) -> Float[np.ndarray, "n d"]:
+        options = dict(dtype=[np.float64, np.float32], ensure_all_finite=False, ensure_min_samples=least)
+        return validate_data(self, table(X), reset=reset, **options)
+
+    def _columns(self) -> list[str] | None:
+        return list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
+
+    def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
+        check_is_fitted(self, "fit_")
+        return self.fit_.evaluate(self._known(X).values)
+
+    def _known(self, X: Any) -> Rows:
+        """Check rows to be looked at with what was fitted."""
+        return rows(self._values(X, reset=False), columns=self._columns(), ids=row_ids(X))
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
+        """Fit, and give the most probable cluster of each row, under a size constraint by `responsibilities_`."""
+        return self.fit(X, y, sample_weight).responsibilities_.argmax(axis=1)
+
+    def predict(self, X: Any) -> Int[np.ndarray, " n"]:
+        """Give the most probable cluster of each row, 0 to k - 1."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n k"]:
+        """Give the membership of each row in each cluster; rows sum to 1. Free of size constraints."""
+        return self._evaluate(X)[1]
+
+    def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
+        """Give the log density of each row, in nats."""
+        return self._evaluate(X)[0]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Give the mean log density of the rows, in nats."""
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def bic(self, X: Any) -> float:
+        """Give the Bayesian information criterion, smaller is better: -2 log-likelihood + parameters * log(n)."""
+        found = self.score_samples(X).astype(np.float64)
+        return float(-2 * found.sum() + self.fit_.n_parameters * np.log(len(found)))
+
+    def aic(self, X: Any) -> float:
+        """Give Akaike's information criterion, smaller is better: -2 log-likelihood + 2 * parameters."""
+        return float(-2 * self.score_samples(X).astype(np.float64).sum() + 2 * self.fit_.n_parameters)
+
+    def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+        """Draw rows from the fitted mixture, and the clusters that they come from, ordered by cluster."""
+        check_is_fitted(self, "fit_")
+        if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
+            raise OptionError(f"Invalid value for 'n_samples': {n_samples!r}: pass a whole number >= 1")
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(1 << 31))
+        return self.fit_.simulate(int(n_samples), rng)
+
+    def membership_interval(self, X: Any, interval: float = 0.95) -> Float[np.ndarray, "n k 2"]:
+        """Give equal-tailed posterior intervals of the memberships, from draws, or from a posterior in closed form.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d)
+            Rows.
+        interval : float between 0 and 1
+            Probability that each interval holds.
+
+        Returns
+        -------
+        array of shape (n, k, 2)
+            Lower and upper end for each row and cluster.
+
+        Raises
+        ------
+        OptionError
+            The fit has no draws.
+        FitError
+            The status says that clusters cannot be told apart from draw to draw.
+        """
+        check_is_fitted(self, "fit_")
+        interval = posterior.fraction(interval)
+        posterior.distributed(self.fit_, "membership_interval")
+        posterior.trusted(self.fit_)
+        return self.fit_.membership_interval(self._known(X).values, interval)
+
+    def to_arviz(self, X: Any = None, log_likelihood: bool = False) -> Any:
+        """Give the draws as ArviZ holds them, labels aligned, in original units.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d), optional
+            The rows that were fitted, for the group ``observed_data``: a fit does not keep them.
+        log_likelihood : bool, default False
+            Whether to add the log density of each row of X under each draw.
+
+        Returns
+        -------
+        InferenceData or DataTree
+            Of ArviZ 0.x or 1.x.
+        """
+        check_is_fitted(self, "fit_")
+        posterior.distributed(self.fit_, "to_arviz")
+        return to_arviz(self.fit_, None if X is None else self._known(X), self._columns(), log_likelihood)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to a new folder, which `bayessoft.load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder; refused where it exists.
+        """
+        check_is_fitted(self, "fit_")
+        import_module("bayessoft.store").save(self, path)

@@ -1,0 +1,169 @@
+"""Coordinate ascent variational inference: the posterior as a product of its parts, under a bound on the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from bayessoft.core.sweep import Tiles, sweep
+from bayessoft.families.family import pytree
+from bayessoft.fit import Conjugate
+from bayessoft.inference.engine import Climber, Problem, check_climb, conjugate_only
+from bayessoft.inference.start import begin
+from bayessoft.mixture import Mixture
+from bayessoft.numerics import all_finite
+from bayessoft.status import Status
+
+__all__ = ["CAVI", "CAVIState"]
+
+RUNNING, CONVERGED, FELL, NON_FINITE = range(4)
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class CAVIState:
+    """What the next step needs.
+
+    Attributes
+    ----------
+    posterior : Mixture
+        The variational posterior of proportions and parameters: its priors.
+    objective : scalar
+        The bound of the step before, per unit weight; -inf before the first.
+    code : int
+        0 while running, else why it ended.
+    tol : scalar
+        Change of the bound that ends it.
+    """
+
+    posterior: Mixture
+    objective: Array
+    code: Array
+    tol: Array
+
+
+@dataclass(frozen=True)
+class CAVI(Climber):
+    r"""Coordinate ascent variational inference.
+
+    The posterior of labels, proportions and parameters is approximated by the closest product of a distribution of
+    each, in the sense of the Kullback-Leibler divergence, which makes the *evidence lower bound* largest.
+
+    Parameters
+    ----------
+    max_iter : int >= 0
+        Most iterations from one start.
+    tol : float >= 0
+        Ends when the bound per unit weight changes by less, in nats.
+    n_init : int >= 1
+        Number of starts; the one with the highest bound is kept.
+    init : {"kmeans", "k-means++", "random", "random_from_data"}
+        How a start is found.
+
+    Notes
+    -----
+    Bishop, *Pattern Recognition and Machine Learning* (2006), section 10.2. With the memberships at their best the
+    bound is the sum over rows of :math:`\log \sum_k \exp(E[\log \pi_k] + E[\log p(x_n \mid \theta_k)])`, a pass over
+    the rows, less the divergences of the posteriors of proportions and parameters from their priors. No constant is
+    left out, so it is below the log evidence, whatever family or engine found that.
+
+    Examples
+    --------
+    >>> CAVI(tol=1e-6).max_iter
+    100
+    """
+
+    max_iter: int = 100
+    tol: float = 1e-3
+    n_init: int = 1
+    init: str = "kmeans"
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        check_climb(self)
+
+    CODES: ClassVar[dict[int, Status]] = {
+        RUNNING: Status.NOT_CONVERGED,
+        CONVERGED: Status.CONVERGED,
+        FELL: Status.FELL,
+        NON_FINITE: Status.NON_FINITE,
+    }
+
+    def check(self, mixture: Mixture) -> None:
+        conjugate_only(mixture, "cavi")
+
+    def begin(self, problem: Problem) -> CAVIState:
+        """Give the state before the first step, for each start: the posterior under its memberships."""
+        dtype = problem.tiles.x.dtype
+        inside = problem.standard.weights and problem.standard.weights.raised(1.0)  # the mean, inside the simplex
+        posed = replace(problem, standard=replace(problem.standard, weights=inside))
+        weights, parameters = begin(posed, self.init, self.n_init, jnp.zeros((), dtype))
+        posterior = _first(problem.standard, problem.tiles, weights, parameters)
+        starts = len(weights)
+        return CAVIState(
+            posterior,
+            jnp.full(starts, -jnp.inf, dtype),
+            jnp.full(starts, RUNNING),
+            jnp.full(starts, self.tol, dtype),
+        )
+
+    @staticmethod
+    def step(mixture: Mixture, rows: Tiles, state: CAVIState) -> tuple[CAVIState, Array]:
+        """Update the memberships, in one pass, then proportions and parameters."""
+        bound, statistics = _bound(mixture, rows, state.posterior)
+        objective = bound / rows.w.sum()
+        posterior = mixture.update(statistics)
+        change = objective - state.objective
+        slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
+        finite = jnp.isfinite(objective) & all_finite(posterior)
+        code = jnp.full_like(state.code, RUNNING)
+        for happened, end in ((jnp.abs(change) < state.tol, CONVERGED), (change < -slack, FELL), (~finite, NON_FINITE)):
+            code = jnp.where(happened, jnp.full_like(code, end), code)
+        return replace(state, posterior=posterior, objective=objective, code=code), objective
+
+    @staticmethod
+    def finished(state: CAVIState) -> Array:
+        """Tell whether the bound settled or the step failed."""
+        return state.code != RUNNING
+
+    def posterior(self, problem: Problem, state: CAVIState) -> Conjugate:
+        """Give the result, with its bound and the expected sizes by a last pass."""
+        found = _last(problem.standard, problem.tiles, state.posterior)
+        bound, sizes, weights, parameters = jax.tree.map(np.asarray, found)
+        return Conjugate(
+            weights,
+            parameters,
+            state.posterior,
+            float(bound) + problem.data.total_weight * problem.frame.log_det,
+            sizes.astype(np.float64),
+            problem.seed,
+        )
+
+
+def _bound(mixture: Mixture, rows: Tiles, posterior: Mixture) -> tuple[Array, Any]:
+    """Give the evidence lower bound of a posterior with the best memberships, and the statistics under those."""
+    log_weights, parameters = posterior.expected()
+    value, statistics = sweep(mixture.family, parameters, log_weights, rows)
+    return value - posterior.divergence(mixture), statistics
+
+
+@jax.jit
+def _first(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Mixture:
+    """Give the posterior of each start."""
+
+    def one(start: tuple[Array, Any]) -> Mixture:
+        return mixture.update(sweep(mixture.family, start[1], jnp.log(start[0]), rows)[1])
+
+    return lax.map(one, (weights, parameters))
+
+
+@jax.jit
+def _last(mixture: Mixture, rows: Tiles, posterior: Mixture) -> tuple[Array, Array, Array, Any]:
+    """Give the bound, the expected sizes, and the expected proportions and parameters of a posterior."""
+    bound, statistics = _bound(mixture, rows, posterior)
+    return bound, statistics.weight, posterior.mean_weights(), posterior.expected()[1]

@@ -1,0 +1,289 @@
+"""Gibbs sampling: labels given parameters in one pass over the rows, then parameters given labels, in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float, Int
+from numpyro.infer.mcmc import MCMCKernel
+from numpyro.util import is_prng_key
+
+from bayessoft.core.allocate import allocate
+from bayessoft.core.distributions import laid_out
+from bayessoft.core.sweep import Tiles
+from bayessoft.errors import OptionError
+from bayessoft.families.family import pytree, seeded
+from bayessoft.inference.engine import Draw, Problem, Sampler, conjugate_only, whole
+from bayessoft.inference.start import begin_chains
+from bayessoft.mixture import Mixture
+
+__all__ = ["Gibbs", "GibbsKernel", "GibbsState"]
+
+
+@pytree(static=("repeated",))
+@dataclass(frozen=True, eq=False)
+class GibbsState:
+    """What the next sweep of a chain needs; b inverse temperatures.
+
+    Attributes
+    ----------
+    key : key
+    sweeps : int
+        How many were made.
+    weights : array of shape (b, k)
+    parameters
+        Of the components, with a leading axis over the temperatures.
+    groups : array of shape (k,), int
+        Clusters with the same number may change places.
+    ancestry : array of shape (k,), int
+        The clusters of the start that the components were.
+    repeated : bool
+        Whether some rows have weights above 1.
+    """
+
+    key: Array
+    sweeps: Array
+    weights: Float[Array, "b k"]
+    parameters: Any
+    groups: Int[Array, " k"]
+    ancestry: Int[Array, " k"]
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Gibbs(Sampler):
+    """Gibbs sampling of labels and parameters in turn.
+
+    Parameters
+    ----------
+    draws : int >= 1
+        Draws that each chain keeps, one after each sweep over the rows.
+    warmup : int >= 1
+        Sweeps before them, which are dropped.
+    chains : int >= 1
+        Number of chains, run from different starts.
+    inverse_temperatures : tuple of float
+        1 first, then falling numbers above 0: copies of each chain in which the rows' densities are raised to these
+        powers, and which change places with their neighbours. Hot copies cross between modes that a chain alone would
+        not leave. The default is no copy.
+    permute : bool
+        Whether clusters with the same priors change places at random after each sweep, so that draws come from all the
+        labellings that the posterior has.
+
+    Notes
+    -----
+    Diebolt and Robert, J. Royal Statistical Society B 56 (1994); random permutations after Frühwirth-Schnatter, J.
+    American Statistical Association 96 (2001). Copies at inverse temperature b have the density p(parameters, labels)
+    p(rows given both)^b, and neighbours change places in turn, even pairs after odd ones (Syed et al., J. Royal
+    Statistical Society B 84 (2022)). Weights of the rows are whole numbers: a row of weight 3 counts as three, each
+    with a label of its own.
+
+    Examples
+    --------
+    >>> Gibbs(draws=500).chains
+    4
+    """
+
+    draws: int = 1000
+    warmup: int = 1000
+    chains: int = 4
+    inverse_temperatures: tuple[float, ...] = (1.0,)
+    permute: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        for name in ("draws", "warmup", "chains"):
+            whole(name, getattr(self, name))
+        given = self.inverse_temperatures
+        if not (isinstance(given, tuple) and given and all(isinstance(b, Real) and 0 < b <= 1 for b in given)):
+            raise OptionError(
+                f"inverse_temperatures is {given!r}: pass a tuple of numbers in (0, 1], such as (1.0, 0.5)"
+            )
+        if given[0] != 1 or any(b >= a for a, b in zip(given, given[1:], strict=False)):
+            raise OptionError(f"inverse_temperatures is {given!r}: start with 1.0, and let the others fall")
+
+    @property
+    def program(self) -> Gibbs:
+        return replace(self, draws=1, warmup=1, chains=1)  # none of which takes part in a sweep
+
+    def check(self, mixture: Mixture) -> None:
+        conjugate_only(mixture, "gibbs")
+
+    def begin(self, problem: Problem) -> GibbsState:
+        """Give the state before the first sweep, for each chain."""
+        rows = problem.data.weights
+        if (rows != np.round(rows)).any():
+            raise OptionError(
+                "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or "
+                "use inference='nuts', which raises densities to these powers"
+            )
+        weights, parameters = begin_chains(problem, self.chains)
+        copies = (self.chains, len(self.inverse_temperatures))
+
+        def copied(leaf: Array) -> Array:
+            return jnp.broadcast_to(leaf[:, None], (*copies, *leaf.shape[1:]))
+
+        every = (self.chains, problem.mixture.k)
+        return GibbsState(
+            jax.random.split(jax.random.key(problem.seed, impl="threefry2x32"), self.chains),
+            jnp.zeros(self.chains, jnp.int32),
+            copied(weights),
+            jax.tree.map(copied, parameters),
+            jnp.broadcast_to(jnp.asarray(problem.standard.exchangeable()), every),
+            jnp.broadcast_to(jnp.arange(every[1]), every),
+            bool((rows > 1).any()),
+        )
+
+    def step(self, mixture: Mixture, rows: Tiles, state: GibbsState) -> tuple[GibbsState, Draw]:
+        """Give the state after a sweep, and the draw before it, whose log-likelihood the sweep has found."""
+        key, sweep_key, swap_key, permute_key = jax.random.split(state.key, 4)
+        betas = jnp.asarray(self.inverse_temperatures, rows.x.dtype)
+        keys = jax.random.split(sweep_key, len(betas))
+
+        def sweep(copy: Any) -> tuple[Array, Any, Array]:
+            return _sweep(mixture, rows, state.repeated, *copy)
+
+        every = (state.weights, state.parameters, betas, keys)
+        values, after, complete = lax.map(sweep, every)
+        weights, parameters = jax.tree.map(lambda leaf: leaf[0], (state.weights, state.parameters))
+        stats = {"log_density": values[0] + mixture.log_prior(weights, parameters)}
+        if len(betas) > 1:
+            order, stats["swap_rate"] = _swaps(betas, complete, state.sweeps % 2, swap_key)
+            after = jax.tree.map(lambda leaf: leaf[order], after)
+        draw = Draw(weights, parameters, stats, state.ancestry)
+        if self.permute:
+            order = _permutation(state.groups, permute_key)
+            state = replace(state, ancestry=state.ancestry[order])
+            order = jnp.broadcast_to(order, after[0].shape)
+            after = jnp.take_along_axis(after[0], order, -1), mixture.family.arranged(after[1], order)
+        return replace(state, key=key, sweeps=state.sweeps + 1, weights=after[0], parameters=after[1]), draw
+
+    def kernel(self, mixture: Mixture) -> GibbsKernel:
+        """Give the sweep as a kernel for ``numpyro.infer.MCMC``, which says how many chains and draws there are."""
+        return GibbsKernel(mixture, self)
+
+
+def _sweep(
+    mixture: Mixture, rows: Tiles, repeated: bool, weights: Array, parameters: Any, beta: Array, key: Array
+) -> tuple[Array, tuple[Array, Any], Array]:
+    """Draw labels, then proportions and parameters.
+
+    Gives the rows' log-normaliser before, the draws, and the log density of the rows under the drawn parameters and
+    labels.
+    """
+    family = mixture.family
+    labels_key, draw_key = jax.random.split(key)
+    value, statistics = allocate(family, parameters, jnp.log(weights), rows, labels_key, beta, repeated)
+    weights, parameters = mixture.update(statistics, statistics.weight / beta).draw(seeded(draw_key))
+    weights = jnp.maximum(weights, jnp.finfo(weights.dtype).tiny)  # small concentrations draw less than is held
+    return value, (weights, parameters), family.statistics_log_density(parameters, statistics) / beta
+
+
+def _swaps(betas: Array, complete: Array, parity: Array, key: Array) -> tuple[Array, Array]:
+    """Give the order of the copies after neighbours changed places or not, and the share of the tried that did."""
+    pairs = len(betas) - 1
+    gain = (betas[:-1] - betas[1:]) * (complete[1:] - complete[:-1])
+    tried = jnp.arange(pairs) % 2 == (parity if pairs > 1 else 0)
+    accepted = tried & (jnp.log(jax.random.uniform(key, (pairs,), gain.dtype)) < gain)
+    none = jnp.zeros(1, bool)
+    up, down = jnp.concatenate([accepted, none]), jnp.concatenate([none, accepted])
+    order = jnp.arange(len(betas)) + up - down
+    return order, accepted.sum() / tried.sum().astype(gain.dtype)
+
+
+def _permutation(groups: Int[Array, " k"], key: Array) -> Int[Array, " k"]:
+    """Draw an order of clusters that moves them within their groups alone."""
+    places = jnp.argsort(groups, stable=True)
+    shuffled = jnp.lexsort((jax.random.uniform(key, groups.shape), groups))
+    return jnp.zeros_like(groups).at[places].set(shuffled.astype(groups.dtype))
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class KernelState:
+    """What NumPyro carries: `z`, the sites of `Mixture.numpyro_model`, and the state of the sweep."""
+
+    z: dict[str, Array]
+    inner: GibbsState
+
+
+class GibbsKernel(MCMCKernel):
+    """A sweep of `Gibbs` as a kernel of NumPyro.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        The model; its priors are in numbers, and the rows are taken as they come.
+    engine : Gibbs
+        Its temperatures and permutations; how many draws and chains there are is up to ``MCMC``.
+
+    Examples
+    --------
+    >>> import jax, numpy as np
+    >>> from numpyro.infer import MCMC
+    >>> from bayessoft import Gaussian, NormalInverseWishart
+    >>> prior = NormalInverseWishart(np.zeros(2), 0.1, 4.0, np.eye(2))
+    >>> kernel = Gibbs().kernel(Mixture(2, Gaussian(prior=prior)))
+    >>> mcmc = MCMC(kernel, num_warmup=10, num_samples=20, num_chains=2, chain_method="vectorized", progress_bar=False)
+    >>> mcmc.run(jax.random.key(0), np.random.default_rng(0).normal(size=(30, 2)))
+    >>> mcmc.get_samples()["means"].shape
+    (40, 2, 2)
+    """
+
+    sample_field = "z"
+
+    def __init__(self, mixture: Mixture, engine: Gibbs) -> None:
+        engine.check(mixture)
+        self.mixture, self.engine = mixture, engine
+        self._sample_fn = self.sample  # NumPyro begins anew without it
+
+    def init(
+        self, rng_key: Array, num_warmup: int, init_params: Any, model_args: Any, model_kwargs: Any
+    ) -> KernelState:
+        """Give the state before the first sweep: at `init_params`, sites of the model, or centred at random rows."""
+        (x,) = model_args
+        self.mixture = self.mixture.in_numbers(x)  # of a prior that is taken from the rows, once
+        groups = jnp.asarray(self.mixture.exchangeable())
+        x = jnp.asarray(x)
+
+        def one(key: Array, sites: Any) -> KernelState:
+            own, choice = jax.random.split(jax.random.wrap_key_data(jax.random.bits(key, (2,)), impl="threefry2x32"))
+            if sites is None:
+                chosen = jax.random.choice(choice, x, (self.mixture.k,), replace=False)
+                weights, parameters = jnp.full(self.mixture.k, 1 / self.mixture.k), self.mixture.family.centres(chosen)
+            else:
+                weights, parameters = self.mixture.draw(lambda name, _: sites[name])
+            copies = (len(self.engine.inverse_temperatures),)
+            weights, parameters = jax.tree.map(
+                lambda leaf: jnp.broadcast_to(leaf, (*copies, *leaf.shape)), (weights, parameters)
+            )
+            ancestry = jnp.arange(self.mixture.k)
+            state = GibbsState(own, jnp.zeros((), jnp.int32), weights, parameters, groups, ancestry, False)
+            return self._with_sites(state)
+
+        chains = (rng_key, init_params)
+        return (
+            one(*chains)
+            if is_prng_key(rng_key)
+            else jax.vmap(one, in_axes=(0, None if init_params is None else 0))(*chains)
+        )
+
+    def sample(self, state: KernelState, model_args: Any, model_kwargs: Any) -> KernelState:
+        """Give the state after a sweep, of one chain or of several side by side."""
+        (x,) = model_args
+        rows = laid_out(self.mixture.family, jnp.asarray(x), self.mixture.k)
+
+        def one(inner: GibbsState) -> KernelState:
+            return self._with_sites(self.engine.step(self.mixture, rows, inner)[0])
+
+        return one(state.inner) if state.inner.sweeps.ndim == 0 else jax.vmap(one)(state.inner)
+
+    def _with_sites(self, state: GibbsState) -> KernelState:
+        weights, parameters = jax.tree.map(lambda leaf: leaf[0], (state.weights, state.parameters))
+        return KernelState(self.mixture.sites(weights, parameters), state)

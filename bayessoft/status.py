@@ -1,0 +1,70 @@
+"""How a fit ended, and what to do next."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Status"]
+
+
+class Status(Enum):
+    """How a fit ended. The value tells what to do next."""
+
+    CONVERGED = "converged"
+    SAMPLED = "sampled: R-hat and effective sample sizes are as they should be"
+    MODES = (
+        "sampled, but the chains are in different modes and do not mix: their draws are no one posterior; use fewer "
+        "components, a stronger prior, or compare the modes chain by chain"
+    )
+    LABELS_UNCLEAR = (
+        "sampled, but clusters cannot be told apart from draw to draw, so numbers by cluster mean little and intervals "
+        "are refused: use fewer components, or a stronger prior"
+    )
+    NOT_MIXED = (
+        "sampled, but R-hat or the effective sample sizes say that there are too few draws: raise draws and warmup of "
+        "the engine, use fewer components, or a stronger prior"
+    )
+    DIVERGENT = (
+        "sampled, but with divergent transitions, so parts of the posterior may be missing: raise target_accept of "
+        "NUTS, for example to 0.95, or use a stronger prior"
+    )
+    NOT_CONVERGED = (
+        "stopped at max_iter before the objective settled: raise max_iter or tol, or try other starts (n_init)"
+    )
+    REG_COVAR_DOMINATES = (
+        "converged, but reg_covar is larger than the variance of a column: rescale the columns, or lower reg_covar"
+    )
+    COLLAPSED = (
+        "a component collapsed onto too few rows: set reg_covar above 0 or prior='weak', use fewer components, "
+        "or a simpler covariance_type"
+    )
+    NON_FINITE = "the objective is not finite: look for extreme rows, rescale the columns, or set prior='weak'"
+    FELL = "the objective fell, which it never does in exact arithmetic: pass float64, rescale, or set prior='weak'"
+    SIZES_NOT_MET = (
+        "the size constraint is not met: the bounds may be all but impossible for these clusters; widen them, or try "
+        "other starts (n_init)"
+    )
+    ILL_CONDITIONED = (
+        "the covariances are singular, or too ill-conditioned for this dtype: pass X.astype(numpy.float64) where X is "
+        "float32, drop columns that are constant or nearly combinations of others, or set reg_covar or prior='weak'"
+    )
+
+    @property
+    def text(self) -> str:
+        """What happened, and what to do next."""
+        return self.value
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no result to return."""
+        return self in (Status.COLLAPSED, Status.NON_FINITE, Status.FELL, Status.ILL_CONDITIONED)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the result is where the engine meant to arrive."""
+        return self in (Status.CONVERGED, Status.SAMPLED, Status.REG_COVAR_DOMINATES)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether numbers by cluster mean something: intervals are refused otherwise."""
+        return self not in (Status.MODES, Status.LABELS_UNCLEAR)

@@ -1,0 +1,118 @@
+"""The exact posterior of a tiny world: all labelings of a few rows, each with its conjugate evidence.
+
+Written from Murphy, *Machine Learning* (2012), section 4.6.3, and its analogues for variances, from the rows
+themselves: nothing of the library enters but the statement of the prior.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy.special import gammaln, logsumexp, multigammaln
+from scipy.stats import beta, multivariate_t
+from scipy.stats import t as student
+
+from bayessoft import NormalInverseWishart
+
+
+@dataclass(frozen=True)
+class World:
+    """Rows, the number of clusters, and what is known of them before."""
+
+    kind: str
+    x: np.ndarray
+    k: int
+    alpha: float
+    prior: NormalInverseWishart
+    points: np.ndarray
+
+    def clusters(self, z: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
+        """The posterior precision and mean of each cluster's mean, and what its rows add to the scale."""
+        found = []
+        for j in range(self.k):
+            x, kappa, mean = self.x[z == j], self.prior.mean_precision, self.prior.mean
+            after = (kappa * mean + x.sum(0)) / (kappa + len(x))
+            scatter = x.T @ x + kappa * np.outer(mean, mean) - (kappa + len(x)) * np.outer(after, after)
+            found.append((kappa + len(x), after, scatter))
+        return found
+
+    def spreads(self, z: np.ndarray) -> list[tuple[float, np.ndarray]]:
+        """The posterior degrees of freedom and scale of each covariance there is."""
+        nu, scale, d = self.prior.degrees_of_freedom, np.asarray(self.prior.scale), self.x.shape[1]
+        counts, scatters = np.bincount(z, minlength=self.k), [s for _, _, s in self.clusters(z)]
+        if self.kind == "tied":
+            return [(nu + len(z), scale + sum(scatters))]
+        if self.kind == "full":
+            return [(nu + n, scale + s) for n, s in zip(counts, scatters, strict=True)]
+        if self.kind == "diag":
+            return [(nu + n, scale + np.diag(s)) for n, s in zip(counts, scatters, strict=True)]
+        return [(nu + n * d, scale + np.trace(s)) for n, s in zip(counts, scatters, strict=True)]
+
+    def log_evidence(self, z: np.ndarray) -> float:
+        """Log density of rows with these labels, parameters integrated out."""
+        n, d = self.x.shape
+        order = d if self.kind in ("full", "tied") else 1
+
+        def log_normaliser(nu: float, scale: np.ndarray) -> float:
+            log_scale = np.linalg.slogdet(scale)[1] if order > 1 else np.log(scale)
+            return float(np.sum(multigammaln(nu / 2, order) - nu / 2 * log_scale))
+
+        before = log_normaliser(self.prior.degrees_of_freedom, np.asarray(self.prior.scale))
+        spread = sum(log_normaliser(nu, scale) - before for nu, scale in self.spreads(z))
+        means = sum(0.5 * d * np.log(self.prior.mean_precision / kappa) for kappa, _, _ in self.clusters(z))
+        return spread + means - 0.5 * n * d * np.log(np.pi)
+
+    def predictive(self, z: np.ndarray) -> np.ndarray:
+        """Density of further rows at the points under each cluster: Student-t."""
+        d, spreads, found = self.x.shape[1], self.spreads(z), []
+        for j, (kappa, mean, _) in enumerate(self.clusters(z)):
+            nu, scale = spreads[min(j, len(spreads) - 1)]
+            wider = (kappa + 1) / kappa
+            if self.kind in ("full", "tied"):
+                density = multivariate_t(mean, scale * wider / (nu - d + 1), nu - d + 1).pdf(self.points)
+            elif self.kind == "spherical":
+                density = multivariate_t(mean, np.eye(d) * scale * wider / nu, nu).pdf(self.points)
+            else:
+                density = student(nu, mean, np.sqrt(scale * wider / nu)).pdf(self.points).prod(-1)
+            found.append(density)
+        return np.array(found)
+
+    def labelings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every labeling, and the log joint density of rows and labels."""
+        every = np.array(list(product(range(self.k), repeat=len(self.x))))
+        total = self.k * self.alpha
+        logs = []
+        for z in every:
+            counts = np.bincount(z, minlength=self.k)
+            shares = gammaln(self.alpha + counts) - gammaln(self.alpha)
+            logs.append(shares.sum() + gammaln(total) - gammaln(total + len(z)) + self.log_evidence(z))
+        return every, np.array(logs)
+
+    def exact(self) -> dict[str, np.ndarray]:
+        """Log evidence; co-clustering, the largest of two proportions, predictive density: free of labels."""
+        every, logs = self.labelings()
+        evidence = logsumexp(logs)
+        p = np.exp(logs - evidence)
+        upper = np.triu_indices(len(self.x), 1)
+        together = np.einsum("z,znm->nm", p, every[:, :, None] == every[:, None, :])
+        grid = np.linspace(0, 1, 20_001)[1:-1]
+        larger, density = 0.0, np.zeros(len(self.points))
+        for share, z in zip(p, every, strict=True):
+            counts = self.alpha + np.bincount(z, minlength=self.k)
+            if self.k == 2:
+                weight = beta(*counts).pdf(grid)
+                larger += share * (weight * np.maximum(grid, 1 - grid)).sum() / weight.sum()
+            density += share * (counts / counts.sum()) @ self.predictive(z)
+        found = {"together": together[upper], "density": density, "evidence": np.array([evidence])}
+        return found | ({"larger": np.array([larger])} if self.k == 2 else {})
+
+
+X = np.array([[0.0, 0.3], [0.6, -0.4], [2.3, 1.9], [2.9, 2.6], [1.4, 0.8], [3.1, 1.7]])
+POINTS = np.array([[0.2, 0.1], [1.5, 1.0], [3.0, 2.0], [5.0, -2.0]])
+SCALES = {"full": np.array([[1.5, 0.3], [0.3, 1.0]]), "diag": np.array([1.5, 1.0]), "spherical": np.array(1.2)}
+SCALES["tied"] = SCALES["full"]
+
+
+def small(kind: str) -> World:
+    """Six rows that two clusters share in doubt."""
+    return World(kind, X, 2, 1.5, NormalInverseWishart(np.array([1.5, 1.0]), 0.5, 5.0, SCALES[kind]), POINTS)
