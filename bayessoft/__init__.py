@@ -32,6 +32,7 @@ __all__ = [
     "NormalInverseWishart",
     "__version__",
     "load",
+    "relabel",
 ]
 
 _HOMES = {
@@ -47,10 +48,12 @@ _HOMES = {
     "Mixture": "bayessoft.mixture",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "load": "bayessoft.store",
+    "relabel": "bayessoft.diagnostics.relabelling",
 }
 
 if TYPE_CHECKING:
     from bayessoft.core.sizes import Between, Fixed
+    from bayessoft.diagnostics.relabelling import relabel
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
     from bayessoft.families.gaussian import Gaussian
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart

@@ -94,8 +94,8 @@ class Checks:
         the aligned ``weights``, ``means`` and ``variances``. NaN where it cannot be had.
     ess : dict of str to float
         The smallest number of effective draws of the same.
-    divergent : float
-        Share of divergent transitions.
+    divergent : float or None
+        Share of divergent transitions; None where the sampler has none.
     unclear : float
         Share of the draws whose clusters are not those of the pivot one for one.
     modes : tuple of int
@@ -104,7 +104,7 @@ class Checks:
 
     rhat: dict[str, float]
     ess: dict[str, float]
-    divergent: float
+    divergent: float | None
     unclear: float
     modes: tuple[int, ...]
 
@@ -121,10 +121,10 @@ class Checks:
     @property
     def text(self) -> str:
         """The worst of each in one line."""
+        divergent = "" if self.divergent is None else f"{self.divergent:.1%} of the transitions divergent, "
         return (
-            f"R-hat up to {self.worst_rhat:.3f}, {self.least_ess:.0f} effective draws or more, {self.divergent:.1%} of "
-            f"the transitions divergent, clusters unclear in {self.unclear:.1%} of the draws, chains in "
-            f"{counted(len(set(self.modes)), 'mode')}"
+            f"R-hat up to {self.worst_rhat:.3f}, {self.least_ess:.0f} effective draws or more, {divergent}"
+            f"clusters unclear in {self.unclear:.1%} of the draws, chains in {counted(len(set(self.modes)), 'mode')}"
         )
 
 
@@ -180,8 +180,8 @@ class Fit:
     status : Status
         How the fit ended.
     trace : array of shape (n_iter,)
-        The objective after each step: log-likelihood plus log prior, per unit weight, in original units; of draws, the
-        mean over chains.
+        The objective after each step, per unit weight, in original units: log-likelihood plus log prior, of draws the
+        mean over chains; of a posterior in closed form the bound.
     n : int
         Number of rows.
     total_weight : float
@@ -287,6 +287,19 @@ class Fit:
                 found = np.quantile(shares[: part.stop - part.start], ends, axis=-1)
                 result[part] = np.moveaxis(found, 0, -1)
         return result
+
+    def drawn_memberships(self, values: np.ndarray, part: slice) -> Float[np.ndarray, "draws n k"]:
+        """Give the memberships of rows in original units under some of the draws, labels as the sampler had them."""
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[part], self._raw())
+        with scoped(values.dtype):
+            weights, parameters = _on_device(flat, values.dtype)
+            rows = self.mixture.lay_out(values, np.ones(len(values)), self.frame)
+            found = np.asarray(_every_membership(self.mixture.family, (jnp.log(weights), parameters), rows))
+        return np.moveaxis(_by_row(found)[: len(values)], -1, 0)
+
+    def _raw(self) -> tuple[np.ndarray, Any]:
+        """Give proportions and parameters of the draws as they came."""
+        return self.posterior.weights, self.posterior.parameters
 
     def log_likelihood(self, values: np.ndarray) -> Float[np.ndarray, "draws n"]:
         """Give the log density of rows in original units under each draw, chains one after the other."""

@@ -23,7 +23,7 @@ from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
 from bayessoft.numerics import Affine, standardising
 
-__all__ = ["Mixture"]
+__all__ = ["Mixture", "handed"]
 
 
 @pytree(static=("k", "sizes"))
@@ -154,7 +154,8 @@ class Mixture:
         """Draw proportions and parameters from the prior through `sample`, for example ``numpyro.sample``."""
         if self.weights is None:
             raise OptionError("the proportions have no prior to draw from: pass weights=Dirichlet()")
-        return self.weights.draw(sample, self.k), self.family.draw(sample, self.k)
+        with jax.default_matmul_precision("highest"):  # in the products of distributions, too
+            return self.weights.draw(sample, self.k), self.family.draw(sample, self.k)
 
     def sites(self, weights: Float[Array, " k"], parameters: Any) -> dict[str, Array]:
         """Give what the sites of `draw` have to be for it to give these proportions and parameters."""
@@ -214,11 +215,11 @@ class Mixture:
             raise OptionError("nothing says how many rows there are: pass the rows X, or their number n")
         if X is not None and n not in (None, len(X)):
             raise OptionError(f"n={n} but X has {len(X)} rows: leave n out, or pass it without X")
-        weights, parameters = jax.tree.map(_handed, self.in_numbers(X)).draw(numpyro.sample)
+        weights, parameters = jax.tree.map(handed, self.in_numbers(X)).draw(numpyro.sample)
         if X is None:
             assert n is not None
             return numpyro.sample("x", self.table_distribution(weights, parameters, n))
-        x = jnp.asarray(_handed(X), weights.dtype)
+        x = jnp.asarray(handed(X), weights.dtype)
         return numpyro.sample("x", self.table_distribution(weights, parameters, len(x)), obs=x)
 
     def in_numbers(self, X: Any) -> Mixture:
@@ -239,6 +240,6 @@ class Mixture:
         return mixture.build(rows(np.asarray(X)))
 
 
-def _handed(leaf: Any) -> Any:
+def handed(leaf: Any) -> Any:
     """Hand an array to JAX as an object of its own, see `data.rows.fresh`."""
     return jnp.asarray(fresh(leaf)) if isinstance(leaf, np.ndarray) else leaf

@@ -14,7 +14,7 @@ class Status(Enum):
     SAMPLED = "sampled: R-hat and effective sample sizes are as they should be"
     MODES = (
         "sampled, but the chains are in different modes and do not mix: their draws are no one posterior; use fewer "
-        "components, a stronger prior, or compare the modes chain by chain"
+        "components, a stronger prior, copies (inverse_temperatures of Gibbs), or compare the modes one by one"
     )
     LABELS_UNCLEAR = (
         "sampled, but clusters cannot be told apart from draw to draw, so numbers by cluster mean little and intervals "

@@ -27,7 +27,7 @@ from bayessoft.errors import StoreError, listed
 __all__ = ["load", "notes", "save", "version"]
 
 FORMAT = "bayessoft-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, TENSORS = "manifest.json", "arrays.safetensors"
 INNER = "model"  # where the command line keeps the model inside its output folder
 

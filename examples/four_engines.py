@@ -53,7 +53,7 @@ for name, fit in fits.items():
 print(table.to_string())
 
 # CAVI is quick, and its intervals are a little narrow: it takes labels, proportions and parameters for independent.
-# Its bound is below the log evidence; with log k! added for the names of the clusters it compares numbers of clusters.
+# Its bound is below the log evidence; with log k! for the names of clusters that are apart it compares numbers of them.
 print("\nevidence lower bound, log k! added, by number of clusters:")
 for k in (2, 3, 4):
     fit = bs.GaussianMixture(k, inference=bs.CAVI(tol=1e-6, max_iter=1000, n_init=3), random_state=1).fit(X)

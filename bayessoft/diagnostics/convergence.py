@@ -82,11 +82,11 @@ def checks(fit: Fit, overlap: Float[np.ndarray, "c s k k"], unclear: Bool[np.nda
     spreads = named.pop("covariances")
     matrix = spreads.ndim > 3 and spreads.shape[-1] == spreads.shape[-2] and fit.mixture.family.group == "affine"
     named["variances"] = np.diagonal(spreads, axis1=-2, axis2=-1) if matrix else spreads
-    every = {**free, **named}
+    every, divergent = {**free, **named}, posterior.stats.get("diverging")
     return Checks(
         rhat={name: _worst(np.max, arviz_io.rhat(array)) for name, array in every.items()},
         ess={name: _worst(np.min, arviz_io.ess(array)) for name, array in every.items()},
-        divergent=float(np.mean(posterior.stats.get("diverging", 0.0))),
+        divergent=None if divergent is None else float(divergent.mean()),
         unclear=float(np.mean(unclear)),
         modes=found,
     )
@@ -106,4 +106,4 @@ def judge(found: Checks) -> Status:
         return Status.LABELS_UNCLEAR
     if not (found.worst_rhat <= RHAT and found.least_ess >= ESS * len(found.modes)):
         return Status.NOT_MIXED
-    return Status.DIVERGENT if found.divergent > DIVERGENT else Status.SAMPLED
+    return Status.DIVERGENT if (found.divergent or 0) > DIVERGENT else Status.SAMPLED

@@ -1,7 +1,8 @@
 """Labels of clusters: which component of a draw is which cluster.
 
 A mixture's posterior does not know the names of its clusters, so they may differ between chains and change within one.
-Each draw's components are matched to those of one draw, the *pivot*, by the rows that they claim; nothing is ordered.
+A fit's own draws are matched to one of them, the *pivot*, by the rows that they claim (`aligned`); nothing is ordered.
+`diagnostics.relabelling` has the methods that people compare, for any draws.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from bayessoft.core.assign import assign
 from bayessoft.core.sweep import Tiles, either_form, over_tiles, rowwise
 from bayessoft.data.rows import fresh
+from bayessoft.diagnostics.base import best_orders, no_permutation
 from bayessoft.families.family import SweptFamily
 from bayessoft.fit import Draws, Fit
 from bayessoft.numerics import HIGHEST
@@ -76,12 +77,8 @@ def align(
     """
     k = overlap.shape[-1]
     flat = overlap.reshape(-1, k, k)
-    order = np.argmax(flat, axis=2)  # best of all where no component is wanted twice
-    for i in np.flatnonzero(~_permutations(order)):
-        order[i] = linear_sum_assignment(flat[i], maximize=True)[1]
-    scales = np.sqrt(pivot_squares[:, None] * squares.reshape(-1, 1, k))
-    cosine = np.divide(flat, scales, out=np.zeros_like(flat), where=scales > 0)
-    unclear = ~_permutations(np.argmax(cosine, axis=1))
+    order = best_orders(flat)
+    unclear = no_permutation(flat, squares.reshape(-1, k), pivot_squares)
     moved = np.take_along_axis(flat, order[:, None, :], 2)
     sizes = moved.sum(1)  # the pivot's memberships of a row sum to 1
     shares = moved / np.maximum(sizes.sum(1), np.finfo(np.float64).tiny)[:, None, None]
@@ -91,15 +88,10 @@ def align(
     )
 
 
-def _permutations(maps: Int[np.ndarray, "draws k"]) -> Bool[np.ndarray, " draws"]:
-    """Tell which maps take every value once."""
-    return (np.sort(maps, axis=1) == np.arange(maps.shape[1])).all(axis=1)
-
-
 def aligned(fit: Fit, rows: Tiles) -> Alignment:
     """Align the draws of a fit to the one with the highest log density, inside `numerics.scoped`.
 
-    Its clusters keep the numbers that they had when its chain started.
+    Its clusters keep the numbers that they had when its chain started, unless it came from a hot copy.
 
     Parameters
     ----------

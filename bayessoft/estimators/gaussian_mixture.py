@@ -17,9 +17,11 @@ from bayessoft.estimators.mixture_estimator import MixtureEstimator
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.families.weights import Dirichlet
-from bayessoft.fit import Fit
+from bayessoft.fit import Conjugate, Fit
+from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.engine import Given
 from bayessoft.mixture import Mixture
+from bayessoft.numerics import scoped
 
 __all__ = ["GaussianMixture"]
 
@@ -48,7 +50,7 @@ class GaussianMixture(MixtureEstimator):
     weights_init : array of shape (k,), optional
         Proportions to start from.
     means_init : array of shape (k, d), optional
-        Means to start from.
+        Means to start from; chains of a sampler take some steps of EM before they begin.
     precisions_init : array, optional
         Inverse covariances to start from, shaped as `precisions_`.
     random_state : int, RandomState or None
@@ -187,7 +189,11 @@ class GaussianMixture(MixtureEstimator):
         kind, shape = getattr(fit.mixture.family, "covariance_type", None), (self.n_components, self.n_features_in_)
         if kind != self.covariance_type or self.means_.shape != shape:
             raise OptionError("warm_start needs the n_components, covariance_type and columns of the last fit")
-        return Given(self.weights_, self.means_, self.covariances_)
+        weights = self.weights_
+        if isinstance(fit.posterior, Conjugate) and isinstance(self._engine(), CAVI):
+            with scoped(np.dtype(fit.dtype)):
+                weights = np.exp(fit.posterior.mixture.expected()[0])  # with which the next pass is the next step
+        return Given(weights, self.means_, self.covariances_)
 
     def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
         structure = STRUCTURES[self.covariance_type]
@@ -213,9 +219,9 @@ class GaussianMixture(MixtureEstimator):
         Returns
         -------
         DataFrame
-            A row per cluster: its weight, its size in rows (or weight), and the mean of each column. Of draws also the
-            weight's standard deviation, interval, effective sample size and R-hat, and the interval of the expected
-            size; intervals are NaN where the status says that clusters cannot be told apart.
+            A row per cluster: its weight, its size in rows (or weight), and the mean of each column. Of a posterior
+            also the weight's standard deviation and interval; of draws also its effective sample size and R-hat, and
+            the interval of the expected size; NaN where the status says that clusters cannot be told apart.
         """
         check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)

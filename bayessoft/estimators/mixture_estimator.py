@@ -20,7 +20,7 @@ from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
 from bayessoft.estimators.base import REGULARISING, choose_engine, columns_kept, forget, progress_printer, tell
 from bayessoft.fit import Conjugate, Fit, Point
-from bayessoft.inference.engine import Climber, Given, Problem, Sampler
+from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_weights
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
@@ -86,6 +86,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
         previous = getattr(self, "fit_", None) if self.warm_start else None
         with columns_kept(self):
             data = self._rows(X, sample_weight)
+            check_weights(engine, data)
             given = self._given(data.d) if previous is None else self._again(previous)
             with scoped(data.values.dtype):
                 problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given)
@@ -152,7 +153,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
         """Fit, and give the most probable cluster of each row, under a size constraint by `responsibilities_`."""
-        return self.fit(X, y, sample_weight).responsibilities_.argmax(axis=1)
+        shares = self.fit(X, y, sample_weight).responsibilities_
+        if isinstance(self.fit_.posterior, Conjugate):  # whose predictions are not the memberships of the fit
+            shares = self.predict_proba(X)
+        return shares.argmax(axis=1)
 
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
         """Give the most probable cluster of each row, 0 to k - 1."""
@@ -205,13 +209,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
         Raises
         ------
         OptionError
-            The fit has no draws.
+            The fit is a point.
         FitError
             The status says that clusters cannot be told apart from draw to draw.
         """
         check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)
-        posterior.distributed(self.fit_, "membership_interval")
+        posterior.needed(self.fit_, "membership_interval")
         posterior.trusted(self.fit_)
         return self.fit_.membership_interval(self._known(X).values, interval)
 
@@ -231,7 +235,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
             Of ArviZ 0.x or 1.x.
         """
         check_is_fitted(self, "fit_")
-        posterior.distributed(self.fit_, "to_arviz")
+        posterior.needed(self.fit_, "to_arviz")
         return to_arviz(self.fit_, None if X is None else self._known(X), self._columns(), log_likelihood)
 
     def save(self, path: Any) -> None:

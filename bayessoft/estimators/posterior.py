@@ -21,7 +21,7 @@ from bayessoft.families.covariance import Covariance
 from bayessoft.fit import Conjugate, Draws, Fit, Point
 from bayessoft.numerics import scoped
 
-__all__ = ["bound", "centre", "distributed", "examined", "fraction", "quantiles", "summary", "trusted"]
+__all__ = ["bound", "centre", "examined", "fraction", "needed", "quantiles", "summary", "trusted"]
 
 
 def examined(fit: Fit, rows: Tiles) -> Fit:
@@ -35,7 +35,7 @@ def examined(fit: Fit, rows: Tiles) -> Fit:
     return replace(fit, posterior=replace(posterior, checks=checks), status=convergence.judge(checks))
 
 
-def distributed(fit: Fit, what: str) -> None:
+def needed(fit: Fit, what: str) -> None:
     """Refuse `what` for a fit that is a point."""
     if isinstance(fit.posterior, Point):
         raise OptionError(f"{what} needs a posterior: fit with inference='cavi', 'gibbs' or 'nuts'")

@@ -13,7 +13,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
 
 from bayessoft.errors import OptionError
-from bayessoft.families.covariance import Covariance, Moments
+from bayessoft.families.covariance import Covariance, Moments, einsum
 from bayessoft.families.family import Sample, pytree
 from bayessoft.numerics import Affine
 
@@ -152,7 +152,7 @@ class NormalInverseWishart:
         if structure.matrix:
             nu, nu_other = self.degrees_of_freedom, other.degrees_of_freedom
             logs = jnp.linalg.slogdet(self.scale)[1] - jnp.linalg.slogdet(other.scale)[1]
-            trace = jnp.einsum("...ab,...ac,...bc->...", other.scale, factors, factors)
+            trace = einsum("...ab,...ac,...bc->...", other.scale, factors, factors)
         else:
             nu, nu_other = self._degrees(structure), other._degrees(structure)
             logs, trace = jnp.log(self.scale) - jnp.log(other.scale), other.scale * factors**2
@@ -214,7 +214,7 @@ class NormalInverseWishart:
         normal = 0.5 * d * jnp.log(kappa / (2 * jnp.pi)) + half_logs - 0.5 * kappa * jnp.sum(offset**2, -1)
         if structure.matrix:
             log_scale, logs = jnp.linalg.slogdet(scale)[1], half_logs
-            trace = jnp.einsum("...ab,...ac,...bc->...", jnp.broadcast_to(scale, factors.shape), factors, factors)
+            trace = einsum("...ab,...ac,...bc->...", jnp.broadcast_to(scale, factors.shape), factors, factors)
         else:
             nu = nu[:, None] if nu.ndim and factors.ndim == 2 else nu
             log_scale, logs, trace = jnp.log(scale), jnp.log(factors), scale * factors**2

@@ -14,7 +14,7 @@ from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import pytree
 from bayessoft.fit import Conjugate
 from bayessoft.inference.engine import Climber, Problem, check_climb, conjugate_only
-from bayessoft.inference.start import begin
+from bayessoft.inference.start import begin_inside
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 from bayessoft.status import Status
@@ -100,9 +100,7 @@ class CAVI(Climber):
     def begin(self, problem: Problem) -> CAVIState:
         """Give the state before the first step, for each start: the posterior under its memberships."""
         dtype = problem.tiles.x.dtype
-        inside = problem.standard.weights and problem.standard.weights.raised(1.0)  # the mean, inside the simplex
-        posed = replace(problem, standard=replace(problem.standard, weights=inside))
-        weights, parameters = begin(posed, self.init, self.n_init, jnp.zeros((), dtype))
+        weights, parameters = begin_inside(problem, self.init, self.n_init)
         posterior = _first(problem.standard, problem.tiles, weights, parameters)
         starts = len(weights)
         return CAVIState(

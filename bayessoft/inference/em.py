@@ -123,7 +123,8 @@ class EM(Climber):
         """Refuse a mixture that has no mode to climb to."""
         if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
             raise OptionError(
-                "a Dirichlet concentration below 1 has no mode for EM to find: pass 1 or more, or use inference='nuts'"
+                "a Dirichlet concentration below 1 has no mode for EM to find: pass 1 or more, or use "
+                "inference='cavi', 'gibbs' or 'nuts'"
             )
 
     def begin(self, problem: Problem) -> EMState:

@@ -32,6 +32,7 @@ __all__ = [
     "Problem",
     "Sampler",
     "check_climb",
+    "check_weights",
     "conjugate_only",
     "unconstrained_only",
     "whole",
@@ -121,6 +122,8 @@ class Engine(ABC):
     """Fields that estimators fill by arguments of their own, by the names of the arguments."""
     BAYESIAN: ClassVar[bool] = True
     """Whether it needs a prior on everything."""
+    WHOLE_WEIGHTS: ClassVar[bool] = False
+    """Whether weights of rows have to be whole numbers."""
 
     @property
     @abstractmethod
@@ -261,6 +264,15 @@ def check_climb(engine: Any) -> None:
         raise OptionError(f"tol is {engine.tol!r}: pass a number >= 0, in nats per row")
     if engine.init not in METHODS:
         raise OptionError(f"init is {engine.init!r}: pass one of {', '.join(map(repr, METHODS))}")
+
+
+def check_weights(engine: Engine, data: Rows) -> None:
+    """Refuse weights that the engine cannot heed."""
+    if engine.WHOLE_WEIGHTS and (data.weights != np.round(data.weights)).any():
+        raise OptionError(
+            "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or use "
+            "inference='nuts', which raises densities to these powers"
+        )
 
 
 def conjugate_only(mixture: Mixture, name: str) -> None:

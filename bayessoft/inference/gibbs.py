@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 from numpyro.infer.mcmc import MCMCKernel
@@ -21,7 +20,7 @@ from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree, seeded
 from bayessoft.inference.engine import Draw, Problem, Sampler, conjugate_only, whole
 from bayessoft.inference.start import begin_chains
-from bayessoft.mixture import Mixture
+from bayessoft.mixture import Mixture, handed
 
 __all__ = ["Gibbs", "GibbsKernel", "GibbsState"]
 
@@ -90,6 +89,8 @@ class Gibbs(Sampler):
     4
     """
 
+    WHOLE_WEIGHTS: ClassVar[bool] = True
+
     draws: int = 1000
     warmup: int = 1000
     chains: int = 4
@@ -117,12 +118,6 @@ class Gibbs(Sampler):
 
     def begin(self, problem: Problem) -> GibbsState:
         """Give the state before the first sweep, for each chain."""
-        rows = problem.data.weights
-        if (rows != np.round(rows)).any():
-            raise OptionError(
-                "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or "
-                "use inference='nuts', which raises densities to these powers"
-            )
         weights, parameters = begin_chains(problem, self.chains)
         copies = (self.chains, len(self.inverse_temperatures))
 
@@ -137,7 +132,7 @@ class Gibbs(Sampler):
             jax.tree.map(copied, parameters),
             jnp.broadcast_to(jnp.asarray(problem.standard.exchangeable()), every),
             jnp.broadcast_to(jnp.arange(every[1]), every),
-            bool((rows > 1).any()),
+            bool((problem.data.weights > 1).any()),
         )
 
     def step(self, mixture: Mixture, rows: Tiles, state: GibbsState) -> tuple[GibbsState, Draw]:
@@ -204,12 +199,11 @@ def _permutation(groups: Int[Array, " k"], key: Array) -> Int[Array, " k"]:
     return jnp.zeros_like(groups).at[places].set(shuffled.astype(groups.dtype))
 
 
-@pytree()
-@dataclass(frozen=True, eq=False)
-class KernelState:
-    """What NumPyro carries: `z`, the sites of `Mixture.numpyro_model`, and the state of the sweep."""
+class KernelState(NamedTuple):
+    """What NumPyro carries: `z`, the sites of `Mixture.numpyro_model`, its own key, and the state of the sweep."""
 
     z: dict[str, Array]
+    rng_key: Array
     inner: GibbsState
 
 
@@ -219,7 +213,7 @@ class GibbsKernel(MCMCKernel):
     Parameters
     ----------
     mixture : Mixture
-        The model; its priors are in numbers, and the rows are taken as they come.
+        The model; what its priors take from the rows, they take from those of each run.
     engine : Gibbs
         Its temperatures and permutations; how many draws and chains there are is up to ``MCMC``.
 
@@ -241,49 +235,66 @@ class GibbsKernel(MCMCKernel):
     def __init__(self, mixture: Mixture, engine: Gibbs) -> None:
         engine.check(mixture)
         self.mixture, self.engine = mixture, engine
+        self._resolved = mixture
         self._sample_fn = self.sample  # NumPyro begins anew without it
 
-    def init(
-        self, rng_key: Array, num_warmup: int, init_params: Any, model_args: Any, model_kwargs: Any
-    ) -> KernelState:
+    def init(self, rng_key: Array, num_warmup: int, init_params: Any, model_args: Any, model_kwargs: Any) -> Any:
         """Give the state before the first sweep: at `init_params`, sites of the model, or centred at random rows."""
-        (x,) = model_args
-        self.mixture = self.mixture.in_numbers(x)  # of a prior that is taken from the rows, once
-        groups = jnp.asarray(self.mixture.exchangeable())
-        x = jnp.asarray(x)
+        x = _rows_of(model_args, model_kwargs)
+        self._resolved = mixture = self.mixture.in_numbers(x)
+        groups, k = jnp.asarray(mixture.exchangeable()), mixture.k
+        x = _cast(x)
 
         def one(key: Array, sites: Any) -> KernelState:
-            own, choice = jax.random.split(jax.random.wrap_key_data(jax.random.bits(key, (2,)), impl="threefry2x32"))
+            key, choice = jax.random.split(key)
             if sites is None:
-                chosen = jax.random.choice(choice, x, (self.mixture.k,), replace=False)
-                weights, parameters = jnp.full(self.mixture.k, 1 / self.mixture.k), self.mixture.family.centres(chosen)
+                chosen = jax.random.choice(choice, x, (k,), replace=False)
+                weights, parameters = jnp.full(k, 1 / k), mixture.family.centres(chosen)
             else:
-                weights, parameters = self.mixture.draw(lambda name, _: sites[name])
+                sites = jax.tree.map(_cast, sites)
+                weights, parameters = mixture.draw(lambda name, _: sites[name])
             copies = (len(self.engine.inverse_temperatures),)
             weights, parameters = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(leaf, (*copies, *leaf.shape)), (weights, parameters)
             )
-            ancestry = jnp.arange(self.mixture.k)
-            state = GibbsState(own, jnp.zeros((), jnp.int32), weights, parameters, groups, ancestry, False)
-            return self._with_sites(state)
+            own = _threefry(key)
+            state = GibbsState(own, jnp.zeros((), jnp.int32), weights, parameters, groups, jnp.arange(k), False)
+            return self._with_sites(key, state)
 
-        chains = (rng_key, init_params)
-        return (
-            one(*chains)
-            if is_prng_key(rng_key)
-            else jax.vmap(one, in_axes=(0, None if init_params is None else 0))(*chains)
-        )
+        if is_prng_key(rng_key):
+            return one(rng_key, init_params)
+        return jax.vmap(one, in_axes=(0, None if init_params is None else 0))(rng_key, init_params)
 
     def sample(self, state: KernelState, model_args: Any, model_kwargs: Any) -> KernelState:
         """Give the state after a sweep, of one chain or of several side by side."""
-        (x,) = model_args
-        rows = laid_out(self.mixture.family, jnp.asarray(x), self.mixture.k)
+        mixture = self._resolved
+        rows = laid_out(mixture.family, _cast(_rows_of(model_args, model_kwargs)), mixture.k)
 
-        def one(inner: GibbsState) -> KernelState:
-            return self._with_sites(self.engine.step(self.mixture, rows, inner)[0])
+        def one(key: Array, inner: GibbsState) -> KernelState:
+            key, own = jax.random.split(key)
+            return self._with_sites(key, self.engine.step(mixture, rows, replace(inner, key=_threefry(own)))[0])
 
-        return one(state.inner) if state.inner.sweeps.ndim == 0 else jax.vmap(one)(state.inner)
+        alone = state.inner.sweeps.ndim == 0
+        return (one if alone else jax.vmap(one))(state.rng_key, state.inner)
 
-    def _with_sites(self, state: GibbsState) -> KernelState:
+    def _with_sites(self, key: Array, state: GibbsState) -> KernelState:
         weights, parameters = jax.tree.map(lambda leaf: leaf[0], (state.weights, state.parameters))
-        return KernelState(self.mixture.sites(weights, parameters), state)
+        return KernelState(self._resolved.sites(weights, parameters), key, state)
+
+
+def _threefry(key: Array) -> Array:
+    """Give a key whose folded bits are uniform numbers, whatever the kind of the given one."""
+    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+
+
+def _cast(array: Any) -> Array:
+    """Give an array in JAX's own precision."""
+    return jnp.asarray(handed(array), jnp.result_type(float))
+
+
+def _rows_of(model_args: Any, model_kwargs: Any) -> Any:
+    """Give the rows among what a driver passes on to the model."""
+    given = dict(zip(("X",), model_args, strict=False)) | (model_kwargs or {})
+    if set(given) != {"X"} or len(model_args) > 1:
+        raise OptionError("the kernel takes the rows and nothing else: call mcmc.run(key, X)")
+    return given["X"]

@@ -18,7 +18,7 @@ from bayessoft.inference.engine import Problem
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 
-__all__ = ["begin", "begin_chains", "labels"]
+__all__ = ["begin", "begin_chains", "begin_inside", "labels"]
 
 WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
@@ -96,15 +96,22 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
     )
 
 
-def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
-    """Give each chain proportions and parameters to start from; those that are given as they are.
+def inside(mixture: Mixture) -> Mixture:
+    """Give a mixture with the modes of whose proportions are their means, inside the simplex: one more of each."""
+    return replace(mixture, weights=mixture.weights and mixture.weights.raised(1.0))
 
-    They are the densest of some clusterings of its own, after some steps of EM. The mixture has priors.
+
+def begin_inside(problem: Problem, method: str, n_init: int) -> tuple[Array, Any]:
+    """Give what `begin` does for a mixture with priors, whatever its concentrations."""
+    posed = replace(problem, standard=inside(problem.standard))
+    return begin(posed, method, n_init, jnp.zeros((), problem.tiles.x.dtype))
+
+
+def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
+    """Give each chain proportions and parameters to start from: as they are where all are given.
+
+    Else the densest of some clusterings of its own, after some steps of EM. The mixture has priors.
     """
-    # One more than the prior's concentration: the mean of the proportions, which is inside the simplex.
-    inside = problem.standard.weights and problem.standard.weights.raised(1.0)
-    posed = replace(problem, standard=replace(problem.standard, weights=inside))
-    dtype = problem.tiles.x.dtype
 
     def by_chain(leaf: Array) -> Array:
         each = len(leaf) // chains or 1  # one for all where it is given
@@ -112,24 +119,24 @@ def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
         return every.reshape(chains, each, *leaf.shape[1:])
 
     ways = [
-        jax.tree.map(by_chain, begin(replace(posed, seed=posed.seed + i), way, TRIES * chains, jnp.zeros((), dtype)))
+        jax.tree.map(by_chain, begin_inside(replace(problem, seed=problem.seed + i), way, TRIES * chains))
         for i, way in enumerate(WAYS)
     ]
     starts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *ways)
     if problem.given.complete:
         return jax.tree.map(lambda leaf: leaf[:, 0], starts)
-    return _densest(problem.standard, posed.standard, problem.tiles, starts)
+    return _densest(problem.standard, inside(problem.standard), problem.tiles, starts)
 
 
 @jax.jit
-def _densest(mixture: Mixture, inside: Mixture, rows: Tiles, starts: Any) -> tuple[Array, Any]:
-    """Give each chain the one of its starts with the highest posterior density after some steps under `inside`."""
+def _densest(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> tuple[Array, Any]:
+    """Give each chain the one of its starts with the highest posterior density after some steps under `climbing`."""
 
     def climbed(start: Any) -> Any:
         def step(_: int, now: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
             weights, parameters = now[:2]
             value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows)
-            return *inside.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
+            return *climbing.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
 
         return lax.fori_loop(0, CLIMB, step, (*start, jnp.full((), -jnp.inf, rows.x.dtype)))
 

@@ -95,7 +95,7 @@ def _ending(document: Mapping[str, Any]) -> list[str]:
         found[0] += f" ({counted(document['n_iter'], 'iteration')})"
     if document["elbo"] is not None:
         across = document["elbo"] + document["log_relabellings"]
-        found.append(f"evidence lower bound {document['elbo']:.7g} nats ({across:.7g} across numbers of clusters)")
+        found.append(f"evidence lower bound {document['elbo']:.7g} nats ({across:.7g} with log k! for their names)")
     elif document["checks"] is None:
         found.append(f"lower bound {document['lower_bound']:.6g} nats a row, BIC {_number(document['bic'], 7)}")
     if document["duality_gap"] is not None:

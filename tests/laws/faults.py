@@ -243,12 +243,7 @@ FAULTS = (
         {"member": TIED, "prior": "shared"},
         f"{PRIOR}:NormalInverseWishart.update",
         "what the means are drawn by left out",
-        lambda original: (
-            lambda self, structure, s: replace(
-                original(self, structure, s),
-                scale=self.scale + s.about(structure, original(self, structure, s).mean).second,
-            )
-        ),
+        undrawn,
     ),
     Fault(
         "bayes_rule",

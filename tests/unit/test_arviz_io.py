@@ -50,7 +50,7 @@ def by_hand(kind: str) -> Fit:
         rng.dirichlet(np.ones(2), (2, 5)),
         GaussianParameters(rng.normal(size=(2, 5, 2, 2)), factors),
         {"log_density": rng.normal(size=(2, 5))},
-        np.argsort(rng.random((2, 5, 2)), axis=-1),
+        order=np.argsort(rng.random((2, 5, 2)), axis=-1),
     )
     frame = Affine(np.array([1.0, 2.0]), np.array([2.0, 2.0]), np.array([True, True]))
     mixture = Mixture(2, Gaussian(kind))

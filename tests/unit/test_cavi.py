@@ -171,6 +171,22 @@ def test_one_cluster_and_concentrations_below_one():
     assert np.isfinite(few.elbo_)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_warm_start_goes_on_from_the_last_step():
+    gm = fitted(engine="cavi", warm_start=True, max_iter=3, tol=0.0).set_params(max_iter=2)
+    before, last = gm.lower_bound_, gm.lower_bounds_[-1]
+    gm.fit(clusters())
+    assert gm.lower_bounds_[0] > before > last
+    whole = fitted(engine="cavi", max_iter=7, tol=0.0)
+    np.testing.assert_allclose(gm.lower_bounds_, whole.lower_bounds_[4:6], rtol=1e-10)
+
+
+def test_labels_are_those_that_prediction_gives():
+    X = clusters()
+    gm = GaussianMixture(3, inference="cavi", random_state=0)
+    np.testing.assert_array_equal(gm.fit_predict(X), gm.predict(X))
+
+
 def test_refusals():
     with pytest.raises(OptionError, match="cannot be met by inference='cavi'"):
         fitted(sizes=Between(10, 40))

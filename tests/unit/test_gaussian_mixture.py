@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import bayessoft as bs
-from bayessoft import EM, NUTS, Between, Dirichlet, Fixed, GaussianMixture, NormalInverseWishart
+from bayessoft import CAVI, EM, NUTS, Between, Dirichlet, Fixed, GaussianMixture, Gibbs, NormalInverseWishart
 from bayessoft.errors import FitError
 from bayessoft.numerics import platform
 from bayessoft.status import Status
@@ -105,6 +105,14 @@ def test_check_estimator_with_few_draws(k, kind):
     few = NUTS(draws=4, warmup=4, chains=1, max_tree_depth=3)
     expected = EXPECTED if k == 1 else EXPECTED | RANDOM_STARTS
     assert not failed_checks(GaussianMixture(k, covariance_type=kind, inference=few), expected)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("engine", [CAVI(), Gibbs(draws=4, warmup=4, chains=1)], ids=["cavi", "gibbs"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_check_estimator_with_other_engines(k, engine):
+    expected = EXPECTED if k == 1 or isinstance(engine, CAVI) else EXPECTED | RANDOM_STARTS
+    assert not failed_checks(GaussianMixture(k, covariance_type="diag", inference=engine), expected)
 
 
 def test_every_argument_of_scikit_learns_with_its_default():

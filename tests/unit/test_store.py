@@ -237,7 +237,7 @@ def test_another_version_is_refused_by_number(saved):
     rewrite(saved, lambda manifest: manifest.update(format_version=99, bayessoft="9.9"))
     message = refusal(saved)
     assert "format version 99, written by bayessoft '9.9'" in message
-    assert "reads version 1" in message
+    assert "reads version 2" in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", '{"format": "other"}', "\xff", "[" * 100_000, '{"a": NaN}'])
