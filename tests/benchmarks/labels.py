@@ -49,9 +49,9 @@ def run(quick: bool) -> Report:
     number = draws[0] * draws[1]
     report = Report(
         "Relabelling",
-        f"`relabel` on {number:,} draws of {n:,} rows in {K} clusters, a fifth of the labels wrong, each draw in an order "
-        "of its own; Stephens' method on as many draws of a fit, in a fresh process, memory beyond what the process held "
-        "before the call. No Python package has these methods to compare with.",
+        f"`relabel` on {number:,} draws of {n:,} rows in {K} clusters, a fifth of the labels wrong, each draw in an "
+        "order of its own; Stephens' method on as many draws of a fit, in a fresh process, memory beyond what the "
+        "process held before the call. No Python package has these methods to compare with.",
     )
     report.tables = [table]
     report.checks = [
