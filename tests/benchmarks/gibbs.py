@@ -42,7 +42,7 @@ def usual(X: Any, k: int, prior: Any) -> None:
         numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(probs=weights), components), obs=X)
 
 
-def sampler(kernel: Any, draws: tuple[int, int], *data: Any) -> Callable[[int], dict[str, Any]]:
+def sampler(kernel: Callable[[], Any], draws: tuple[int, int], *data: Any) -> Callable[[int], dict[str, Any]]:
     """Time the draws that a long run has beyond a short one; inside scoped float64.
 
     NumPyro's driver compiles anew in every run: the difference is free of that, and of warm-up.
@@ -50,7 +50,7 @@ def sampler(kernel: Any, draws: tuple[int, int], *data: Any) -> Callable[[int], 
     options = dict(num_warmup=WARM, num_chains=CHAINS, chain_method="vectorized", progress_bar=False)
 
     def timed(number: int, seed: int) -> tuple[float, float, np.ndarray]:
-        mcmc = infer.MCMC(kernel, num_samples=number, **options)
+        mcmc = infer.MCMC(kernel(), num_samples=number, **options)
         wall, cpu = cost(lambda: (mcmc.run(jax.random.key(seed), *data), jax.block_until_ready(mcmc.get_samples())))
         return wall, cpu, np.asarray(mcmc.get_samples(group_by_chain=True)["weights"])
 
@@ -98,8 +98,8 @@ def compare(quick: bool) -> tuple[list[dict[str, Any]], Spread, float]:
         prior = jax.tree.map(jnp.asarray, mixture.family.prior)
         start = infer.init_to_value(values={"means": jnp.asarray(centres)})
         measures = (
-            seeded(sampler(Gibbs().kernel(mixture), draws, X)),
-            seeded(sampler(infer.NUTS(usual, init_strategy=start), peer_draws, jnp.asarray(X), k, prior)),
+            seeded(sampler(lambda: Gibbs().kernel(mixture), draws, X)),
+            seeded(sampler(lambda: infer.NUTS(usual, init_strategy=start), peer_draws, jnp.asarray(X), k, prior)),
         )
         runs = alternating(*measures, pairs=3)
     ratio = ratios(*([1 / each["rate"] for each in own] for own in runs))
