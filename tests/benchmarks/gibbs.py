@@ -25,7 +25,7 @@ SHAPE, QUICK = (2_000, 4, 3), (300, 2, 2)
 LARGE, LARGE_QUICK = (100_000, 4, 3), (3_000, 4, 3)
 CHAINS, WARM = 4, 100
 DRAWS, PEER_DRAWS = (1_000, 9_000), (10, 110)  # of the short runs and the long ones
-FEW, MANY = 20, 60  # steps of the runs whose difference is timed
+FEW, MANY = 20, 220  # steps of the runs whose difference is timed
 
 
 def usual(X: Any, k: int, prior: Any) -> None:
