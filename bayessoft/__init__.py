@@ -31,6 +31,7 @@ __all__ = [
     "Mixture",
     "NormalInverseWishart",
     "__version__",
+    "calibrate",
     "load",
     "relabel",
 ]
@@ -47,6 +48,7 @@ _HOMES = {
     "Gibbs": "bayessoft.inference.gibbs",
     "Mixture": "bayessoft.mixture",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
+    "calibrate": "bayessoft.studies.calibration",
     "load": "bayessoft.store",
     "relabel": "bayessoft.diagnostics.relabelling",
 }
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from bayessoft.inference.nuts import NUTS
     from bayessoft.mixture import Mixture
     from bayessoft.store import load
+    from bayessoft.studies.calibration import calibrate
 else:  # hidden from type checkers, which would otherwise accept any attribute
 
     def __getattr__(name: str) -> object:

@@ -104,11 +104,13 @@ class Mixture:
         sizes = statistics.weight if sizes is None else sizes
         return replace(self, family=family.update(statistics), weights=weights.update(sizes))
 
-    def exchangeable(self) -> np.ndarray:
+    def exchangeable(self) -> Any:
         """Give each cluster the number of the first one that has the same priors: those may change places."""
         family, weights = self._conjugate()
-        alpha = np.broadcast_to(np.asarray(weights.concentration), (self.k,))
-        same = family.same_prior(self.k) & (alpha[:, None] == alpha[None])
+        alpha = weights.concentration
+        same = family.same_prior(self.k)
+        if np.ndim(alpha) > 0:
+            same = same & (alpha[:, None] == alpha[None])
         return same.argmax(axis=0)
 
     def expected(self) -> tuple[Float[Array, " k"], Any]:

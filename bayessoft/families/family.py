@@ -198,5 +198,5 @@ class ConjugateFamily(SweptFamily):
         """Log densities of the rows of a tile under each component, its parameters integrated out under the prior."""
 
     @abstractmethod
-    def same_prior(self, k: int) -> np.ndarray:
+    def same_prior(self, k: int) -> Any:
         """Tell which pairs of components, (k, k), have the same prior."""

@@ -164,7 +164,7 @@ class Gaussian(ConjugateFamily):
         log_det = jnp.broadcast_to(structure.log_det(factors, len(x)), (k,))[:, None]
         return constant + log_det - 0.5 * (degrees + p) * tails
 
-    def same_prior(self, k: int) -> np.ndarray:
+    def same_prior(self, k: int) -> Any:
         return self.prior.same(self.structure, k)
 
     def likelihood(self, parameters: GaussianParameters) -> Any:

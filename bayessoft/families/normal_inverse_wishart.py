@@ -177,17 +177,16 @@ class NormalInverseWishart:
         factors = structure.factor(self.scale / (self._degrees(structure) - lower))
         return self.mean, factors, self.degrees_of_freedom - lower, 1 + 1 / self.mean_precision
 
-    def same(self, structure: Covariance, k: int) -> np.ndarray:
+    def same(self, structure: Covariance, k: int) -> Any:
         """Tell which pairs of components, (k, k), have the same prior."""
         fields = [(self.mean, 1), (self.mean_precision, 0)]
         if not structure.tied:
             fields += [(self.degrees_of_freedom, 0), (self.scale, len(structure.shape(k, 2)) - 1)]
-        same = np.ones((k, k), bool)
+        same: Any = np.ones((k, k), bool)
         for value, rank in fields:
-            array = np.asarray(value)
-            if array.ndim > rank:  # one for each component
-                every = array.reshape(k, -1)
-                same &= (every[:, None] == every[None]).all(-1)
+            if np.ndim(value) > rank:  # one for each component
+                every = value.reshape(k, -1)
+                same = same & (every[:, None] == every[None]).all(-1)
         return same
 
     def _order(self, structure: Covariance) -> int:

@@ -234,6 +234,10 @@ class Sampler(Engine):
         return Draws(kept.weights, kept.parameters, kept.stats, kept.ancestry)
 
     @abstractmethod
+    def at(self, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, key: Array) -> Any:
+        """Give the state of a chain that begins at proportions and parameters."""
+
+    @abstractmethod
     def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Draw]:
         """Give the next state and its draw."""
 

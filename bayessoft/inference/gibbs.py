@@ -119,21 +119,17 @@ class Gibbs(Sampler):
     def begin(self, problem: Problem) -> GibbsState:
         """Give the state before the first sweep, for each chain."""
         weights, parameters = begin_chains(problem, self.chains)
-        copies = (self.chains, len(self.inverse_temperatures))
+        keys = jax.random.split(jax.random.key(problem.seed, impl="threefry2x32"), self.chains)
+        every = jax.vmap(lambda *start: self.at(problem.standard, problem.tiles, *start))(weights, parameters, keys)
+        return replace(every, repeated=bool((problem.data.weights > 1).any()))
 
-        def copied(leaf: Array) -> Array:
-            return jnp.broadcast_to(leaf[:, None], (*copies, *leaf.shape[1:]))
-
-        every = (self.chains, problem.mixture.k)
-        return GibbsState(
-            jax.random.split(jax.random.key(problem.seed, impl="threefry2x32"), self.chains),
-            jnp.zeros(self.chains, jnp.int32),
-            copied(weights),
-            jax.tree.map(copied, parameters),
-            jnp.broadcast_to(jnp.asarray(problem.standard.exchangeable()), every),
-            jnp.broadcast_to(jnp.arange(every[1]), every),
-            bool((problem.data.weights > 1).any()),
+    def at(self, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, key: Array) -> GibbsState:
+        copies = len(self.inverse_temperatures)
+        weights, parameters = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (copies, *leaf.shape)), (weights, parameters)
         )
+        groups, ancestry = jnp.asarray(mixture.exchangeable()), jnp.arange(mixture.k)
+        return GibbsState(key, jnp.zeros((), jnp.int32), weights, parameters, groups, ancestry, False)
 
     def step(self, mixture: Mixture, rows: Tiles, state: GibbsState) -> tuple[GibbsState, Draw]:
         """Give the state after a sweep, and the draw before it, whose log-likelihood the sweep has found."""
@@ -242,8 +238,8 @@ class GibbsKernel(MCMCKernel):
         """Give the state before the first sweep: at `init_params`, sites of the model, or centred at random rows."""
         x = _rows_of(model_args, model_kwargs)
         self._resolved = mixture = self.mixture.in_numbers(x)
-        groups, k = jnp.asarray(mixture.exchangeable()), mixture.k
-        x = _cast(x)
+        k, x = mixture.k, _cast(x)
+        rows = laid_out(mixture.family, x, k)
 
         def one(key: Array, sites: Any) -> KernelState:
             key, choice = jax.random.split(key)
@@ -253,13 +249,7 @@ class GibbsKernel(MCMCKernel):
             else:
                 sites = jax.tree.map(_cast, sites)
                 weights, parameters = mixture.draw(lambda name, _: sites[name])
-            copies = (len(self.engine.inverse_temperatures),)
-            weights, parameters = jax.tree.map(
-                lambda leaf: jnp.broadcast_to(leaf, (*copies, *leaf.shape)), (weights, parameters)
-            )
-            own = _threefry(key)
-            state = GibbsState(own, jnp.zeros((), jnp.int32), weights, parameters, groups, jnp.arange(k), False)
-            return self._with_sites(key, state)
+            return self._with_sites(key, self.engine.at(mixture, rows, weights, parameters, _threefry(key)))
 
         if is_prng_key(rng_key):
             return one(rng_key, init_params)

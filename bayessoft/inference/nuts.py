@@ -79,6 +79,12 @@ class NUTS(Sampler):
         keys = jax.random.split(jax.random.key(problem.seed), self.chains)
         return _begin(self.program, problem.standard, problem.tiles, weights, parameters, keys)
 
+    def at(self, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, key: Array) -> Any:
+        tiny = jnp.finfo(weights.dtype).eps
+        weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a given share of 0 lies at infinity
+        z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
+        return self._kernel(mixture, rows, z, None, None, key)[0]
+
     def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Draw]:
         state = self._kernel(mixture, rows, state.z, state.potential_energy, state.z_grad, state.rng_key)[1](
             state, (mixture, rows)
@@ -132,10 +138,6 @@ def _begin(program: NUTS, mixture: Mixture, rows: Tiles, weights: Array, paramet
     """Give the chains' first states."""
 
     def one(chain: Any) -> Any:
-        weights, parameters, key = chain
-        tiny = jnp.finfo(weights.dtype).eps
-        weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a given share of 0 lies at infinity
-        z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
-        return program._kernel(mixture, rows, z, None, None, key)[0]
+        return program.at(mixture, rows, *chain)
 
     return program.together(one, (weights, parameters, keys))

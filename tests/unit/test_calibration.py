@@ -1,0 +1,115 @@
+"""Calibration: right engines pass, wrong assumptions and faulty engines are rejected."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from bayessoft import CAVI, NUTS, Between, Dirichlet, Gaussian, Gibbs, Mixture, NormalInverseWishart, calibrate
+from bayessoft.errors import OptionError
+from bayessoft.families.normal_inverse_wishart import NormalInverseWishart as Prior
+from bayessoft.studies.calibration import Calibration, holm
+
+KINDS = ("full", "tied", "diag", "spherical")
+SCALES = {"full": np.eye(2), "tied": np.eye(2), "diag": np.ones(2), "spherical": np.array(1.0)}
+LEVEL = 0.01  # of false alarms over all quantities of all runs of a test, by Holm's method
+
+
+def world(kind: str = "diag", k: int = 2, alpha: float = 2.0) -> Mixture:
+    prior = NormalInverseWishart(np.array([1.0, -1.0]), 0.3, 5.0, SCALES[kind])
+    return Mixture(k, Gaussian(kind, prior), Dirichlet(alpha))
+
+
+def all_even(found: dict[str, Calibration]) -> bool:
+    """Whether no quantity of any run is uneven, at the level."""
+    every = {f"{name}: {what}": p for name, each in found.items() for what, p in each.p_values.items()}
+    return min(holm(every).values()) >= LEVEL
+
+
+def test_gibbs_is_calibrated_and_a_wrong_assumption_is_not():
+    right = calibrate(world(), n=6, simulations=400)
+    assert not right.rejected()
+    assert all(ranks.min() >= 0 and ranks.max() <= 99 for ranks in right.ranks.values())
+    wrong = calibrate(world(), n=6, simulations=400, assumed=world(alpha=8.0))
+    assert wrong.rejected()
+    table = wrong.summary()
+    assert table.loc["largest proportion", "mean_rank"] > 0.5 + 4 * table["standard_error"].iloc[0]
+
+
+def test_even_and_uneven_ranks():
+    rng = np.random.default_rng(0)
+    even = Calibration({"a": rng.integers(0, 100, 1000), "b": rng.integers(0, 100, 1000)}, 99)
+    assert not even.rejected()
+    assert (np.abs(even.summary()["mean_rank"] - 0.5) < 4 * even.summary()["standard_error"]).all()
+    assert Calibration({"a": rng.integers(10, 90, 1000)}, 99).rejected()
+    few = Calibration({"a": rng.integers(0, 4, 30)}, 3)  # bins as wide as the numbers allow
+    assert 0 < few.p_values["a"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": CAVI()}, "which does not draw"),
+        ({"simulations": 50}, "pass 100 or more"),
+        ({"n": 0}, "n is 0"),
+        ({"mixture": Mixture(2)}, "pass priors in numbers"),
+        ({"mixture": replace(world(), sizes=Between(1, 5))}, "cannot be met"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(OptionError, match=message):
+        calibrate(**({"mixture": world(), "n": 5} | options))
+
+
+@pytest.mark.statistical
+def test_gibbs_is_calibrated_for_every_structure():
+    found = {kind: calibrate(world(kind, k=3), n=10) for kind in KINDS}
+    copies = Gibbs(draws=99, warmup=50, inverse_temperatures=(1.0, 0.6))
+    found["copies"] = calibrate(world("full"), n=8, engine=copies)
+    print({name: each.summary().round(3).to_dict("index") for name, each in found.items()})
+    assert all_even(found)
+
+
+@pytest.mark.statistical
+def test_nuts_is_calibrated():
+    engine = NUTS(draws=19, warmup=100)
+    found = {
+        kind: calibrate(world(kind), n=8, engine=engine, simulations=200, thin=3) for kind in ("full", "tied", "diag")
+    }
+    assert all_even(found)
+
+
+def doubled(original):
+    return lambda self, weight: replace(original(self, weight), concentration=original(self, weight).concentration * 2)
+
+
+def dropped(original):
+    def update(self, structure, statistics):
+        posterior = original(self, structure, statistics)
+        return replace(posterior, degrees_of_freedom=posterior.degrees_of_freedom - 1)
+
+    return update
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("holder", "name", "fault"),
+    [(Dirichlet, "update", doubled), (Prior, "update", dropped)],
+    ids=["concentration doubled", "a degree of freedom less"],
+)
+def test_faults_are_rejected_in_nine_of_ten_repeats(monkeypatch, holder, name, fault):
+    monkeypatch.setattr(holder, name, fault(getattr(holder, name)))
+    jax.clear_caches()
+    options = dict(n=8, simulations=500)
+    found = [calibrate(world("full"), random_state=seed, **options).rejected() for seed in range(10)]
+    jax.clear_caches()
+    assert sum(found) >= 9
+
+
+@pytest.mark.statistical
+def test_false_alarms_are_rare():
+    """At a level of 1 in 20: more than 4 alarms in 20 happen by chance once in 400 times, if at all."""
+    alarms = sum(calibrate(world(), n=6, simulations=400, random_state=seed).rejected(0.05) for seed in range(20))
+    print(f"{alarms} false alarms in 20")
+    assert alarms <= 4
