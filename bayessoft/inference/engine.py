@@ -221,6 +221,9 @@ class Draw:
 class Sampler(Engine):
     """An engine that draws from the posterior; its record is a `Draw`."""
 
+    SIDE_BY_SIDE: ClassVar[int] = 1
+    """How many chains on small tables are best run side by side: 1 where their steps differ in length."""
+
     draws: int
     warmup: int
 

@@ -90,6 +90,7 @@ class Gibbs(Sampler):
     """
 
     WHOLE_WEIGHTS: ClassVar[bool] = True
+    SIDE_BY_SIDE: ClassVar[int] = 256
 
     draws: int = 1000
     warmup: int = 1000

@@ -27,7 +27,6 @@ from bayessoft.numerics import scoped
 
 __all__ = ["Calibration", "calibrate", "holm"]
 
-TOGETHER = 256  # simulations side by side
 BINS = 20  # of a histogram of ranks; each should hold some simulations
 LEAST = 5  # simulations that a bin should hold by chance
 
@@ -222,7 +221,7 @@ def _every(engine: Sampler, n: int, thin: int, mixture: Mixture, assumed: Mixtur
         ties = jax.random.split(ties_key, len(true))
         return {name: _rank(drawn[name], true[name], tie) for tie, name in zip(ties, true, strict=True)}
 
-    return lax.map(one, keys, batch_size=min(TOGETHER, len(keys)))
+    return lax.map(one, keys, batch_size=min(engine.SIDE_BY_SIDE, len(keys)))
 
 
 def _rank(drawn: Float[Array, " s"], true: Array, key: Array) -> Array:
