@@ -148,7 +148,7 @@ def fit(
         int | None, typer.Option(min=1, help="gibbs, nuts: draws of each chain.", show_default=False)
     ] = None,
     warmup: Annotated[
-        int | None, typer.Option(min=1, help="gibbs, nuts: steps before them.", show_default=False)
+        int | None, typer.Option(min=1, help="gibbs, nuts: steps before the draws.", show_default=False)
     ] = None,
     target_accept: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="nuts: acceptance to adapt to.", show_default=False)

@@ -290,16 +290,13 @@ class Fit:
 
     def drawn_memberships(self, values: np.ndarray, part: slice) -> Float[np.ndarray, "draws n k"]:
         """Give the memberships of rows in original units under some of the draws, labels as the sampler had them."""
-        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[part], self._raw())
+        raw = self.posterior.weights, self.posterior.parameters
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[part], raw)
         with scoped(values.dtype):
             weights, parameters = _on_device(flat, values.dtype)
             rows = self.mixture.lay_out(values, np.ones(len(values)), self.frame)
             found = np.asarray(_every_membership(self.mixture.family, (jnp.log(weights), parameters), rows))
         return np.moveaxis(_by_row(found)[: len(values)], -1, 0)
-
-    def _raw(self) -> tuple[np.ndarray, Any]:
-        """Give proportions and parameters of the draws as they came."""
-        return self.posterior.weights, self.posterior.parameters
 
     def log_likelihood(self, values: np.ndarray) -> Float[np.ndarray, "draws n"]:
         """Give the log density of rows in original units under each draw, chains one after the other."""

@@ -228,9 +228,8 @@ def relabel(
         before, order, rounds = order, best_orders(gain), rounds + 1
         converged = method == "ecr" or np.array_equal(before, order)
         if not converged:
-            reference = drawn.mean(order)
-        if method == "ecr-iterative":
-            reference = np.eye(drawn.k)[reference.argmax(1)]
+            mean = drawn.mean(order)
+            reference = np.eye(drawn.k)[mean.argmax(1)] if method == "ecr-iterative" else mean
     overlap = drawn.products(reference)[0]
     unclear = no_permutation(overlap, squares, np.sum(reference**2, 0))
     return Relabelling(order.reshape(*drawn.lead, drawn.k), unclear.reshape(drawn.lead), rounds, converged)

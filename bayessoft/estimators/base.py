@@ -18,7 +18,16 @@ from bayessoft.inference import ENGINES
 from bayessoft.inference.engine import Climber, Given, Sampler
 from bayessoft.status import Status
 
-__all__ = ["choose_engine", "columns_kept", "forget", "given_start", "progress_printer", "tell"]
+__all__ = [
+    "REGULARISING",
+    "choose_engine",
+    "columns_kept",
+    "engine_class",
+    "forget",
+    "given_start",
+    "progress_printer",
+    "tell",
+]
 
 COLUMNS = ("n_features_in_", "feature_names_in_")
 """What scikit-learn's validation sets, before anything else is known of the rows."""

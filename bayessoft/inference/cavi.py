@@ -13,7 +13,7 @@ from jax import Array, lax
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import pytree
 from bayessoft.fit import Conjugate
-from bayessoft.inference.engine import Climber, Problem, check_climb, conjugate_only
+from bayessoft.inference.engine import Climber, Problem, conjugate_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -77,15 +77,6 @@ class CAVI(Climber):
     >>> CAVI(tol=1e-6).max_iter
     100
     """
-
-    max_iter: int = 100
-    tol: float = 1e-3
-    n_init: int = 1
-    init: str = "kmeans"
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        check_climb(self)
 
     CODES: ClassVar[dict[int, Status]] = {
         RUNNING: Status.NOT_CONVERGED,

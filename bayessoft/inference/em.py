@@ -17,7 +17,7 @@ from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
 from bayessoft.fit import Point
-from bayessoft.inference.engine import Climber, Problem, check_climb
+from bayessoft.inference.engine import Climber, Problem
 from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -89,15 +89,6 @@ class EM(Climber):
     >>> EM(tol=1e-6).max_iter
     100
     """
-
-    max_iter: int = 100
-    tol: float = 1e-3
-    n_init: int = 1
-    init: str = "kmeans"
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        check_climb(self)
 
     BAYESIAN = False
     CODES: ClassVar[dict[int, Status]] = {

@@ -31,7 +31,6 @@ __all__ = [
     "Given",
     "Problem",
     "Sampler",
-    "check_climb",
     "check_weights",
     "conjugate_only",
     "unconstrained_only",
@@ -149,8 +148,9 @@ class Engine(ABC):
         """Give the number that tells of progress, per unit weight, from the latest records of each start."""
 
 
+@dataclass(frozen=True)
 class Climber(Engine):
-    """An engine that climbs to a mode; its record is the objective.
+    """An engine that climbs to the top of an objective, which is its record, by options that all climbers share.
 
     `step` and `finished` see the options only through the state, so that fits with other options share a compilation.
     A state has a field `code`, 0 while running.
@@ -160,7 +160,19 @@ class Climber(Engine):
     CODES: ClassVar[dict[int, Status]]
     """What a code means."""
 
-    max_iter: int
+    max_iter: int = 100
+    tol: float = 1e-3
+    n_init: int = 1
+    init: str = "kmeans"
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        whole("max_iter", self.max_iter, least=0)
+        whole("n_init", self.n_init)
+        if not (isinstance(self.tol, Real) and float(self.tol) >= 0):
+            raise OptionError(f"tol is {self.tol!r}: pass a number >= 0, in nats per row")
+        if self.init not in METHODS:
+            raise OptionError(f"init is {self.init!r}: pass one of {', '.join(map(repr, METHODS))}")
 
     @property
     def program(self) -> Any:
@@ -261,16 +273,6 @@ class Sampler(Engine):
         long, and 1.6 times as long to compile.
         """
         return lax.map(one, states) if platform() == "cpu" else jax.vmap(one)(states)
-
-
-def check_climb(engine: Any) -> None:
-    """Refuse options of a climber that are out of range."""
-    whole("max_iter", engine.max_iter, least=0)
-    whole("n_init", engine.n_init)
-    if not (isinstance(engine.tol, Real) and float(engine.tol) >= 0):
-        raise OptionError(f"tol is {engine.tol!r}: pass a number >= 0, in nats per row")
-    if engine.init not in METHODS:
-        raise OptionError(f"init is {engine.init!r}: pass one of {', '.join(map(repr, METHODS))}")
 
 
 def check_weights(engine: Engine, data: Rows) -> None:
