@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import skew
 from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft import CAVI, NUTS, GaussianMixture, Gibbs, NormalInverseWishart
@@ -73,6 +74,8 @@ def agrees(world: World, found: dict[str, np.ndarray], thorough: bool) -> None:
         if thorough:
             assert (effective > 1000).all(), name
             assert (error < 0.05 * spread).all(), name
+            # the mean is near enough to normal for its standard error: Berry and Esseen
+            assert (np.abs(skew(values, axis=(0, 1))) < 0.2 * np.sqrt(effective)).all(), name
         assert (np.abs(values.mean((0, 1)) - truth[name]) < 4 * error).all(), name
 
 
