@@ -22,14 +22,22 @@ __all__ = [
     "CAVI",
     "EM",
     "NUTS",
+    "Bernoulli",
+    "Beta",
     "Between",
+    "Categorical",
     "Dirichlet",
     "Fixed",
+    "Gamma",
     "Gaussian",
     "GaussianMixture",
     "Gibbs",
+    "GradientMAP",
     "Mixture",
+    "MixtureModel",
+    "Multinomial",
     "NormalInverseWishart",
+    "Poisson",
     "__version__",
     "calibrate",
     "load",
@@ -40,14 +48,22 @@ _HOMES = {
     "CAVI": "bayessoft.inference.cavi",
     "EM": "bayessoft.inference.em",
     "NUTS": "bayessoft.inference.nuts",
+    "Bernoulli": "bayessoft.families.bernoulli",
+    "Beta": "bayessoft.families.bernoulli",
     "Between": "bayessoft.core.sizes",
+    "Categorical": "bayessoft.families.categorical",
     "Dirichlet": "bayessoft.families.weights",
     "Fixed": "bayessoft.core.sizes",
+    "Gamma": "bayessoft.families.poisson",
     "Gaussian": "bayessoft.families.gaussian",
     "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
     "Gibbs": "bayessoft.inference.gibbs",
+    "GradientMAP": "bayessoft.inference.gradient_map",
     "Mixture": "bayessoft.mixture",
+    "MixtureModel": "bayessoft.estimators.mixture_model",
+    "Multinomial": "bayessoft.families.multinomial",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
+    "Poisson": "bayessoft.families.poisson",
     "calibrate": "bayessoft.studies.calibration",
     "load": "bayessoft.store",
     "relabel": "bayessoft.diagnostics.relabelling",
@@ -57,12 +73,18 @@ if TYPE_CHECKING:
     from bayessoft.core.sizes import Between, Fixed
     from bayessoft.diagnostics.relabelling import relabel
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
+    from bayessoft.estimators.mixture_model import MixtureModel
+    from bayessoft.families.bernoulli import Bernoulli, Beta
+    from bayessoft.families.categorical import Categorical
     from bayessoft.families.gaussian import Gaussian
+    from bayessoft.families.multinomial import Multinomial
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
+    from bayessoft.families.poisson import Gamma, Poisson
     from bayessoft.families.weights import Dirichlet
     from bayessoft.inference.cavi import CAVI
     from bayessoft.inference.em import EM
     from bayessoft.inference.gibbs import Gibbs
+    from bayessoft.inference.gradient_map import GradientMAP
     from bayessoft.inference.nuts import NUTS
     from bayessoft.mixture import Mixture
     from bayessoft.store import load

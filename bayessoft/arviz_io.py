@@ -17,7 +17,6 @@ from jaxtyping import Float
 
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.families.gaussian import Gaussian
 from bayessoft.fit import Draws, Fit, Point
 
 __all__ = ["ess", "quantities", "rhat", "to_arviz", "write_netcdf"]
@@ -67,21 +66,11 @@ def quantities(fit: Fit) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     if isinstance(fit.posterior, Point):
         raise OptionError("the fit is a point, not a set of draws: fit with inference='cavi', 'gibbs' or 'nuts'")
     weights, inside = fit.aligned()
-    parameters, structure = fit.mixture.family.map_parameters(inside, fit.frame), _family(fit).structure
-    per_cluster = ("cluster",) * (structure.shape(2, 3)[0] == 2)
-    features = ("feature", "feature_bis") if structure.matrix else ("feature",) * (len(structure.shape(2, 3)) - 1)
-    return {
-        "weights": (("cluster",), weights.astype(np.float64)),
-        "means": (("cluster", "feature"), parameters.means),
-        "covariances": ((*per_cluster, *features), structure.dense(parameters.factors)),
-    }
-
-
-def _family(fit: Fit) -> Gaussian:
     family = fit.mixture.family
-    if not isinstance(family, Gaussian):
-        raise OptionError(f"components of {type(family).__name__} have no form in ArviZ")
-    return family
+    found = family.quantities(family.map_parameters(inside, fit.frame))
+    return {"weights": (("cluster",), weights.astype(np.float64))} | {
+        name: (dims, array.astype(np.float64)) for name, (dims, array) in found.items()
+    }
 
 
 def to_arviz(
@@ -113,14 +102,13 @@ def to_arviz(
         raise OptionError("log_likelihood=True needs the rows: pass X")
     found = quantities(fit)
     c, s, k = found["weights"][1].shape
-    names = np.array([f"x{j}" for j in range(len(fit.frame.shift))] if columns is None else list(map(str, columns)))
+    names = [f"x{j}" for j in range(len(fit.frame.shift))] if columns is None else list(map(str, columns))
     coords: dict[str, Any] = {
         "chain": np.arange(c),
         "draw": np.arange(s),
         "cluster": np.array([str(j) for j in range(k)]),
-        "feature": names,
-        "feature_bis": names,
-    }
+        "feature": np.array(names),
+    } | {dim: np.array(labels) for dim, labels in fit.mixture.family.coordinates(names).items()}
     groups = {"posterior": _dataset(found, coords)}
     if isinstance(fit.posterior, Draws):
         stats = {name: ((), array) for name, array in fit.posterior.stats.items()}

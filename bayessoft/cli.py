@@ -1,4 +1,4 @@
-"""The command line: ``bayessoft fit`` and ``bayessoft predict``.
+"""The command line: ``bayessoft fit``, ``bayessoft predict`` and ``bayessoft diagnose``.
 
 Nothing heavy is imported before a command has its options, so that ``--help`` is quick. Exit codes: 0 done (a fit that
 did not converge says so), 1 an error in the data or the fit, 2 an option that is wrong or does not fit the data, 130
@@ -21,7 +21,9 @@ try:
 
     import typer
 
-    from bayessoft.errors import DataError, FitError, OptionError, listed
+    from bayessoft.errors import FitError, OptionError
+    from bayessoft.families import FAMILIES
+    from bayessoft.inference import ENGINES
 except KeyboardInterrupt:  # before `main` could catch it
     print("interrupted", file=sys.stderr)
     sys.exit(130)
@@ -40,6 +42,15 @@ app = typer.Typer(
 )
 
 
+if TYPE_CHECKING:
+    Family = str
+    Inference = str
+else:  # which type checkers cannot follow
+    Family = StrEnum("Family", {name: name for name in FAMILIES})
+    Inference = StrEnum("Inference", {name: name for name in ENGINES})
+GAUSSIAN, EM = Family("gaussian"), Inference("em")
+
+
 class Covariance(StrEnum):
     """Shapes of the components."""
 
@@ -47,15 +58,6 @@ class Covariance(StrEnum):
     tied = "tied"
     diag = "diag"
     spherical = "spherical"
-
-
-class Inference(StrEnum):
-    """Engines."""
-
-    em = "em"
-    cavi = "cavi"
-    gibbs = "gibbs"
-    nuts = "nuts"
 
 
 class Prior(StrEnum):
@@ -74,6 +76,7 @@ class Device(StrEnum):
 
 
 Table = Annotated[Path, typer.Argument(help="CSV file with a header line.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="FIT", help="The --out folder of a fit.", show_default=False)]
 Id = Annotated[str | None, typer.Option("--id", help="Column that names the rows.", show_default=False)]
 DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows in which a chosen column is empty.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is at --out.")]
@@ -131,16 +134,32 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder to write the results into.", show_default=False)],
     id: Id = None,
     columns: Annotated[
-        str | None, typer.Option(help="Columns to use, separated by commas; by default all that are numeric.")
+        str | None, typer.Option(help="Columns to use, separated by commas; by default all that the family can use.")
     ] = None,
     drop_missing: DropMissing = False,
-    covariance: Annotated[Covariance, typer.Option(help="Shape of the components.")] = Covariance.full,
+    family: Annotated[
+        Family,
+        typer.Option(
+            help="What the columns hold. gaussian: measurements; poisson: counts; multinomial: counts that share a "
+            "total out; bernoulli, categorical: answers, two or more of them, in words or numbers."
+        ),
+    ] = GAUSSIAN,
+    covariance: Annotated[
+        Covariance | None, typer.Option(help="gaussian: shape of the components.", show_default="full")
+    ] = None,
     inference: Annotated[
         Inference,
-        typer.Option(help="em: the best fit; cavi: a posterior in closed form; gibbs, nuts: draws from the posterior."),
-    ] = Inference.em,
-    n_init: Annotated[int | None, typer.Option(min=1, help="em, cavi: number of starts.", show_default="1")] = None,
-    max_iter: Annotated[int | None, typer.Option(min=1, help="em, cavi: most iterations.", show_default="100")] = None,
+        typer.Option(
+            help="em: the best fit, map: by gradients; cavi: a posterior in closed form; gibbs, nuts: draws from the "
+            "posterior."
+        ),
+    ] = EM,
+    n_init: Annotated[
+        int | None, typer.Option(min=1, help="em, cavi, map: number of starts.", show_default="1")
+    ] = None,
+    max_iter: Annotated[
+        int | None, typer.Option(min=1, help="em, cavi, map: most iterations.", show_default="100")
+    ] = None,
     chains: Annotated[
         int | None, typer.Option(min=1, help="gibbs, nuts: number of chains.", show_default=False)
     ] = None,
@@ -155,7 +174,7 @@ def fit(
     ] = None,
     prior: Annotated[
         Prior | None,
-        typer.Option(help="Prior on the components.", show_default="none for em, else weak"),
+        typer.Option(help="Prior on the components.", show_default="none for gaussian by em, else weak"),
     ] = None,
     sizes: Annotated[
         str | None, typer.Option(help="Sizes of the clusters, as rows (151,123,68) or shares (40%,40%,20%).")
@@ -166,6 +185,15 @@ def fit(
     max_size: Annotated[
         str | None, typer.Option(help="Largest size of a cluster, as rows or %: one for all, or a list.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="gibbs, nuts: folder that keeps the run, written every 30 s.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --checkpoint keeps.")] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="gibbs, nuts: seconds after which the draws so far count.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
     device: Annotated[Device | None, typer.Option(help="Where to compute.", show_default="JAX's choice")] = None,
     force: Force = False,
@@ -175,11 +203,14 @@ def fit(
     """Fit a mixture to a table: memberships row by row, sizes, a model, a plot.
 
     In the folder --out: memberships.csv (with sizes also memberships_constrained.csv), summary.csv, plot.png, model/,
-    fit.json and, but from em, posterior.nc. Columns that are not numeric are left out and named.
+    fit.json and, where the fit is a posterior, posterior.nc. Columns that are not numeric, of answers those without 2
+    to 20 of them, are left out and named. Answers are numbered from 0 in order: fit.json has the numbers that
+    posterior.nc holds.
     """
     options: dict[str, Any] = {
         "components": components,
-        "covariance": str(covariance),
+        "family": str(family),
+        "covariance": covariance and str(covariance),
         "inference": str(inference),
         "n_init": n_init,
         "max_iter": max_iter,
@@ -191,6 +222,9 @@ def fit(
         "sizes": sizes,
         "min_size": min_size,
         "max_size": max_size,
+        "checkpoint": checkpoint and str(checkpoint),
+        "resume": resume,
+        "time_limit": time_limit,
         "seed": seed,
     }
     with _errors_in_one_line():
@@ -198,6 +232,8 @@ def fit(
         from bayessoft.report import console, document, files, settings, tables
 
         settings.check(options)
+        if family == GAUSSIAN:
+            options["covariance"] = str(covariance or Covariance.full)
         phases = console.Phases(quiet)
         _refuse_existing(out, force)
         with console.tidy_warnings(), written_aside(out) as aside:
@@ -214,7 +250,7 @@ def fit(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="FIT", help="The --out folder of a fit.", show_default=False)],
+    model: Folder,
     table: Table,
     out: Annotated[Path, typer.Option(help="CSV file to write the memberships into.", show_default=False)],
     id: Annotated[
@@ -233,17 +269,17 @@ def predict(
     with _errors_in_one_line():
         from bayessoft import store
         from bayessoft.data.writers import written_aside
-        from bayessoft.report import base, console, document, files, runtime, tables
+        from bayessoft.report import base, console, document, files, reading, runtime, tables
 
         phases = console.Phases(quiet)
         _refuse_existing(out, force)
         with console.tidy_warnings(), written_aside(out) as aside:
-            named = store.notes(model).get("id") if id is None else id
+            notes = store.notes(model)
             with phases.phase("loading", str(model)):
                 runtime.turn_on_compilation_cache()
                 estimator = store.load(model)
             with phases.phase("reading", str(table)):
-                found, named = _read_for(estimator, table, named, id is not None, drop_missing)
+                found, named = reading.read_for(estimator, notes, table, id, drop_missing)
             with phases.phase("computing", f"the memberships of {len(found.frame)} rows"):
                 memberships = estimator.predict_proba(found.frame)
                 intervals = base.membership_intervals(estimator, found.frame)
@@ -253,6 +289,20 @@ def predict(
             typer.echo(files.as_json(result))
         else:
             tables.print_prediction(result, console.standard_output())
+
+
+@app.command()
+def diagnose(model: Folder, json: Json = False) -> None:
+    """Tell how a saved fit ended, and whether its draws can be trusted: R-hat, effective draws, modes, labels."""
+    with _errors_in_one_line():
+        from bayessoft import store
+        from bayessoft.report import console, document, files, tables
+
+        result = document.diagnosis_document(model, store.load(model))
+        if json:
+            typer.echo(files.as_json(result))
+        else:
+            tables.print_diagnosis(result, console.standard_output())
 
 
 @contextmanager
@@ -298,11 +348,10 @@ def _fit(
     phases: Any,
 ) -> Outcome:
     """Read the table, build the estimator and fit it."""
-    from bayessoft.data.readers import read_csv
-    from bayessoft.report import base, runtime, settings
+    from bayessoft.report import base, reading, runtime, settings
 
     with phases.phase("reading", str(table)):
-        found = read_csv(table, id=id, columns=columns, drop_missing=drop_missing)
+        found = reading.read_table(table, id, columns, drop_missing, options["family"])
     with phases.phase("loading", "JAX"):
         runtime.turn_on_compilation_cache()
         with settings.spelled_out():
@@ -314,36 +363,6 @@ def _fit(
         with phases.fitting(what), settings.spelled_out():
             estimator.fit(found.frame)
     return base.Outcome(estimator, found, out, id, options, where, phases.seconds)
-
-
-def _read_for(estimator: Any, path: Path, id: str | None, asked: bool, drop_missing: bool) -> tuple[Any, str | None]:
-    """Read the columns that an estimator was fitted to, and the ids where there are any."""
-    from bayessoft.data.readers import read_csv
-
-    wanted = getattr(estimator, "feature_names_in_", None)
-    header = _header(path)
-    if wanted is not None and header and (missing := [name for name in wanted if name not in header]):
-        raise DataError(f"{path} lacks {listed(missing, shown=20)} of the fit's columns: it has {listed(header)}")
-    if not id or (header and id not in header and not asked):
-        id = None  # an id column that is only remembered from the fit may be absent
-    found = read_csv(path, id=id, columns=None if wanted is None else list(wanted), drop_missing=drop_missing)
-    found = replace(found, frame=found.frame.astype(estimator.means_.dtype))
-    if found.frame.shape[1] != estimator.n_features_in_:
-        raise DataError(
-            f"{path} has {found.frame.shape[1]} numeric columns but the fit had {estimator.n_features_in_}, without "
-            "names: pass a table with as many"
-        )
-    return found, id
-
-
-def _header(path: Path) -> list[str]:
-    """Give the column names of a file; nothing where it is no regular file, which can be read only once."""
-    import csv
-
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
 
 
 def _cells(line: str) -> list[str]:

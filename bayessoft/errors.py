@@ -22,7 +22,7 @@ class OptionError(ValueError):
 
 
 class StoreError(ValueError):
-    """A saved model is missing, truncated, edited, or of another format version."""
+    """A saved model or a checkpoint is missing, truncated, edited, of another format version, or cannot be written."""
 
 
 class FitError(RuntimeError):

@@ -58,7 +58,7 @@ class Conjugate:
     weights : array of shape (k,)
         Expected proportions.
     parameters
-        Parameters whose log density is the expected one, up to constants, for rows mapped by the fit's frame.
+        Parameters at the centre of their posterior, for rows mapped by the fit's frame.
     mixture : Mixture
         The posterior, as the priors of a mixture of mapped rows.
     elbo : float
@@ -91,7 +91,8 @@ class Checks:
     ----------
     rhat : dict of str to float
         The largest R-hat: first of what no labels enter (``log_density``, ``sorted_weights``, ``entropy``), then of
-        the aligned ``weights``, ``means`` and ``variances``. NaN where it cannot be had.
+        the aligned ``weights`` and the components' parameters, such as ``means`` and ``variances``. NaN where it cannot
+        be had.
     ess : dict of str to float
         The smallest number of effective draws of the same.
     divergent : float or None

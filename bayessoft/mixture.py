@@ -21,7 +21,7 @@ from bayessoft.errors import OptionError
 from bayessoft.families.family import ConjugateFamily, Sample, SweptFamily, pytree
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
-from bayessoft.numerics import Affine, standardising
+from bayessoft.numerics import Affine
 
 __all__ = ["Mixture", "handed"]
 
@@ -35,7 +35,7 @@ class Mixture:
     ----------
     k : int
         Number of components.
-    family : Gaussian
+    family : Gaussian, Poisson, Bernoulli, Categorical or Multinomial
         The components, with their prior.
     weights : Dirichlet or None
         Prior on the proportions; None is no prior, for maximum likelihood.
@@ -64,9 +64,7 @@ class Mixture:
         """
         if self.sizes is not None:
             self.sizes.bounds(self.k, rows.total_weight)
-        frame = standardising(rows.values, rows.weights, "affine")
-        matrix = frame.matrix()
-        family = self.family.resolved(self.k, (frame.shift, matrix @ matrix.T))
+        family = self.family.resolved(self.k, rows)
         return replace(self, family=family, weights=self.weights and self.weights.checked(self.k))
 
     def proper(self) -> Mixture:
@@ -81,7 +79,11 @@ class Mixture:
     def lay_out(self, values: np.ndarray, weights: np.ndarray, frame: Affine) -> Tiles:
         """Map rows and lay them out on the device, inside `numerics.scoped`."""
         tile_rows = self.family.tile_rows(self.k, values.shape[1])
-        return tiles(values, weights, values.dtype, tile_rows, frame.apply)
+
+        def mapped(part: np.ndarray) -> np.ndarray:
+            return self.family.encoded(frame.apply(part))
+
+        return tiles(values, weights, values.dtype, tile_rows, mapped)
 
     def log_prior(self, weights: Any, parameters: Any) -> Array:
         """Log prior density of proportions and parameters; a part without a prior counts 0."""
@@ -103,6 +105,10 @@ class Mixture:
         family, weights = self._conjugate()
         sizes = statistics.weight if sizes is None else sizes
         return replace(self, family=family.update(statistics), weights=weights.update(sizes))
+
+    def centre(self) -> tuple[Float[Array, " k"], Any]:
+        """Give the expected proportions, and parameters at the centre of their priors."""
+        return self.mean_weights(), self._conjugate()[0].centre(self.k)
 
     def exchangeable(self) -> Any:
         """Give each cluster the number of the first one that has the same priors: those may change places."""
@@ -176,8 +182,9 @@ class Mixture:
     def numpyro_model(self, X: Any = None, n: int | None = None) -> Array:
         """Be a NumPyro model of a table, in JAX's own dtype: for ``MCMC``, ``Predictive`` and handlers.
 
-        Sites are ``weights``, ``means``, ``precisions_cholesky`` (full and tied covariances, see
-        `NormalInverseWishart.draw`) or ``precisions`` (variances), and ``x``, the table as one site.
+        Sites are ``weights``, those of the family, and ``x``, the table as one site. Those of Gaussians are ``means``,
+        and ``precisions_cholesky`` (full and tied covariances, see `NormalInverseWishart.draw`) or ``precisions``
+        (variances).
 
         Parameters
         ----------
@@ -237,7 +244,7 @@ class Mixture:
             return mixture
         if X is None or isinstance(X, jax.core.Tracer):
             raise OptionError(
-                "the prior takes its scale from the rows, which are not there to look at: pass a NormalInverseWishart"
+                "the prior takes its scale from the rows, which are not there to look at: pass a prior in numbers"
             )
         return mixture.build(rows(np.asarray(X)))
 

@@ -120,15 +120,18 @@ def standardising(values: np.ndarray, weights: np.ndarray, group: str) -> Affine
         Rows, finite.
     weights : array of shape (n,)
         Weights of the rows, >= 0, not all 0.
-    group : {"affine", "columns", "scale"}
+    group : {"affine", "columns", "scale", "none"}
         What leaves the model what it is: any affine map (the rows come out uncorrelated with unit variance, where their
-        correlation matrix allows), a shift and scale of every column, or a shift and one common scale.
+        correlation matrix allows), a shift and scale of every column, a shift and one common scale, or no map at all.
 
     Returns
     -------
     Affine
         Constant columns keep a unit of 1.
     """
+    if group == "none":
+        d = values.shape[1]
+        return Affine(np.zeros(d), np.ones(d), values.max(axis=0) > values.min(axis=0))
     mean, unit, moment = _moments(values, weights)
     spread = np.sqrt(np.diag(moment))
     if group == "scale":

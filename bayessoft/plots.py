@@ -1,4 +1,4 @@
-"""Pictures of a fit: rows coloured by cluster, faded where the cluster is in doubt.
+"""Pictures of a fit: rows coloured by cluster, faded where the cluster is in doubt, or profiles of the clusters.
 
 Axes in, axes out. Without axes a figure of its own is made, so that no state of pyplot and no rc setting changes.
 """
@@ -21,17 +21,25 @@ from scipy.stats import chi2, norm
 
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
+from bayessoft.estimators import posterior
 
-__all__ = ["memberships", "save"]
+__all__ = ["memberships", "profiles", "save"]
 
 # Okabe and Ito's colours, told apart in every common colour blindness; without black, and yellow, faint on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # one more than colours: 56 pairs before one comes again
 DOUBT = "#C8C8C8"  # of a row that could as well belong to any cluster
+BAND = "#E9E9E9"  # from the smallest to the largest number of a line
 LEVELS = (0.68, 0.95)
 MOST = 20_000  # rows drawn at most; more hide each other
 NAMED = 20  # clusters named in the legend
 GRID = 512  # points of a density
+PROFILED = ("rate", "share", "probability")
+LINES = 30  # of a profile
+TINY = 1e-9  # a rate or share that is none to the eye
+LETTERS = 40  # of a label
+GAP = 0.5  # lines between the answers to one question and the next
+DODGE = 0.3  # lines between the dots of the first cluster and the last
 
 
 def memberships(
@@ -42,15 +50,15 @@ def memberships(
     probabilities: Float[np.ndarray, "n k"] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot rows by cluster: fade with doubt, the shape of each component behind them.
+    """Plot rows by Gaussian cluster: fade with doubt, the shape of each component behind them.
 
     Two columns give a scatter of the rows, with the ellipses that hold 68 % and 95 % of each component as projected
     on these columns. One column gives the density of each component and of the mixture, over ticks for the rows.
 
     Parameters
     ----------
-    estimator : GaussianMixture
-        A fitted estimator with k clusters and d columns.
+    estimator : GaussianMixture or MixtureModel
+        A fitted estimator with k Gaussian clusters and d columns.
     X : TableLike of shape (n, d)
         The rows, usually those of the fit. Of more than 20 000, as many, evenly spaced, are drawn.
     columns : sequence of one or two str or int, optional
@@ -69,7 +77,7 @@ def memberships(
     Raises
     ------
     OptionError
-        A column is unknown, or there are not one or two of them.
+        A column is unknown, or there are not one or two of them, or the components are not Gaussian.
 
     Notes
     -----
@@ -86,6 +94,7 @@ def memberships(
     >>> ax.get_xlabel()
     'column 0'
     """
+    _components(estimator)
     values = np.asarray(table(X), dtype=np.float64)
     names = _names(estimator)
     chosen = _best_columns(estimator) if columns is None else _positions(columns, names)
@@ -97,7 +106,72 @@ def memberships(
     draw(ax, estimator, values[rows][:, chosen], shown[rows], chosen)
     ax.set_xlabel(names[chosen[0]])
     ax.set_ylabel(names[chosen[1]] if len(chosen) == 2 else "density")
-    _legend(ax, estimator, shown)
+    _legend(ax, estimator.weights_, doubt=shown.shape[1] > 1)
+    return ax
+
+
+def profiles(estimator: Any, *, labels: Sequence[str] | None = None, most: int = LINES, ax: Axes | None = None) -> Axes:
+    """Plot what tells the clusters of counts or answers apart: a line for each column, or answer, a dot a cluster.
+
+    Parameters
+    ----------
+    estimator : MixtureModel
+        A fitted estimator of counts or answers.
+    labels : sequence of str, optional
+        Names of the lines, in the order of the columns, or of the answers; by default the model's own.
+    most : int, default=30
+        Most lines. Where there are more, the columns that separate the clusters best are drawn, and the axis says so.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure, ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes, with labels and a legend.
+
+    Raises
+    ------
+    OptionError
+        The components have other parameters, or `labels` are too few or too many.
+
+    Notes
+    -----
+    Columns come in the order of the expected Kullback-Leibler divergence of a cluster's distribution of the column from
+    that with the mean parameters, ``sum_k pi_k KL(p_k || p)``: of answers, the mutual information with the cluster.
+    Rates and shares are on a scale of square roots, whose differences mean the same everywhere (Bartlett, 1936).
+
+    Examples
+    --------
+    >>> import bayessoft as bs
+    >>> X = np.random.default_rng(0).poisson([[2, 9, 4]] * 30 + [[8, 1, 4]] * 30)
+    >>> ax = profiles(bs.MixtureModel(2, "poisson", random_state=0).fit(X))
+    >>> [label.get_text() for label in ax.get_yticklabels()][-1]
+    'column 2'
+    """
+    family = estimator.fit_.mixture.family
+    if family.SHOWN not in PROFILED:
+        what = "means: use plots.memberships" if family.SHOWN == "mean" else listed(list(estimator.parameters_), str)
+        raise OptionError(f"profiles draws rates, shares and probabilities, and these components have {what}")
+    found = posterior.shown(estimator.fit_, _names(estimator))
+    names = [label.removeprefix(f"{family.SHOWN} ") for label in found] if labels is None else list(labels)
+    if len(names) != len(found):
+        raise OptionError(f"labels has {len(names)} names: pass {len(found)}, or None")
+    values = np.column_stack(list(found.values()))
+    blocks = _best_blocks(estimator, values, most)
+    lines = np.concatenate(blocks)
+    between = GAP if len(lines) > len(blocks) else 0.0  # columns of several answers
+    heights = np.arange(len(lines)) + between * np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
+    shown = [_short(names[line]) for line in lines]
+    if ax is None:
+        named = min(len(values), NAMED + 1)  # inches, of labels beyond the usual, and of lines in plot or legend
+        ax = _new_axes(7.2 + 0.08 * max(0, max(map(len, shown)) - 12), max(2.4, 1.3 + 0.27 * heights[-1], 0.25 * named))
+    _draw_profiles(ax, values[:, lines], heights, family.SHOWN == "probability")
+    ax.set_yticks(heights, shown, parse_math=False)
+    ax.set_xlabel(family.SHOWN if family.SHOWN == "probability" else f"{family.SHOWN}, on a scale of square roots")
+    if len(blocks) < estimator.n_features_in_:
+        text = f"the {len(blocks)} of {estimator.n_features_in_} columns that separate the clusters best"
+        ax.set_title(text, loc="left", fontsize="small")
+    _legend(ax, estimator.weights_, doubt=False, aside=True)
     return ax
 
 
@@ -108,9 +182,9 @@ def save(ax: Axes, path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-def _new_axes() -> Axes:
+def _new_axes(width: float = 7.2, height: float = 5.4) -> Axes:
     """Make a figure that pyplot does not know."""
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -133,15 +207,41 @@ def _positions(columns: Sequence[str | int], names: list[str]) -> list[int]:
     return [names.index(column) if isinstance(column, str) else int(column) for column in columns]
 
 
-def _covariances(estimator: Any) -> Float[np.ndarray, "k d d"]:
-    """Give the covariances of all types as matrices."""
-    k, d = estimator.means_.shape
-    given = np.asarray(estimator.covariances_, dtype=np.float64)
-    if estimator.covariance_type == "tied":
-        return np.broadcast_to(given, (k, d, d))
-    if estimator.covariance_type == "full":
-        return given
-    return (given if given.ndim == 2 else given[:, None])[:, :, None] * np.eye(d)
+def _components(estimator: Any) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d d"]]:
+    """Give means, and covariances of all types as matrices."""
+    if hasattr(estimator, "means_"):
+        means, given, kind = estimator.means_, estimator.covariances_, estimator.covariance_type
+    elif kind := getattr(estimator.fit_.mixture.family, "covariance_type", None):
+        means, given = estimator.parameters_["means"], estimator.parameters_["covariances"]
+    else:
+        has = listed(list(estimator.parameters_), str)
+        raise OptionError(f"memberships draws Gaussian components, and these have {has}: try plots.profiles")
+    k, d = means.shape
+    given = np.asarray(given, dtype=np.float64)
+    if kind == "tied":
+        return means, np.broadcast_to(given, (k, d, d))
+    if kind == "full":
+        return means, given
+    return means, (given if given.ndim == 2 else given[:, None])[:, :, None] * np.eye(d)
+
+
+def _best_blocks(estimator: Any, values: Float[np.ndarray, "k f"], most: int) -> list[np.ndarray]:
+    """Give the lines of each column, those that separate the clusters best first, as many as there is room for."""
+    family, weights = estimator.fit_.mixture.family, estimator.weights_.astype(np.float64)
+    levels = getattr(family, "levels", None) or (1,) * values.shape[1]
+    divergence = _divergence(weights, values)
+    if family.SHOWN == "probability" and len(levels) == values.shape[1]:  # of a 1: what is left is that of a 0
+        divergence = divergence + _divergence(weights, 1 - values)
+    blocks = np.split(np.arange(values.shape[1]), np.cumsum(levels)[:-1])
+    order = np.argsort([-divergence[block].sum() for block in blocks], kind="stable")
+    room = np.cumsum([len(blocks[j]) for j in order]) <= most
+    return [blocks[j] for j in order[: max(1, int(room.sum()))]]
+
+
+def _divergence(weights: Float[np.ndarray, " k"], values: Float[np.ndarray, "k f"]) -> Float[np.ndarray, " f"]:
+    """Give the part of each number in the expected divergence of a cluster from the whole."""
+    tiny = np.finfo(np.float64).tiny
+    return weights @ (values * np.log(np.maximum(values, tiny) / np.maximum(weights @ values, tiny)))
 
 
 def _best_columns(estimator: Any) -> list[int]:
@@ -150,8 +250,9 @@ def _best_columns(estimator: Any) -> list[int]:
     if d <= 2:
         return list(range(d))
     weights = estimator.weights_
-    within = np.einsum("k,kij->ij", weights, _covariances(estimator))
-    apart = estimator.means_ - weights @ estimator.means_
+    means, covariances = _components(estimator)
+    within = np.einsum("k,kij->ij", weights, covariances)
+    apart = means - weights @ means
     between = np.einsum("k,ki,kj->ij", weights, apart, apart)
     spread = np.sqrt(np.diag(within) + np.diag(between))
     spread[spread == 0] = 1.0
@@ -197,7 +298,7 @@ def _draw_pair(
             rasterized=True,
             zorder=2,
         )
-    for j, (mean, covariance) in enumerate(zip(estimator.means_, _covariances(estimator), strict=True)):
+    for j, (mean, covariance) in enumerate(zip(*_components(estimator), strict=True)):
         spread, axes = np.linalg.eigh(covariance[np.ix_(columns, columns)])
         angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
         for level in LEVELS:
@@ -213,8 +314,8 @@ def _draw_line(
 ) -> None:
     """Draw the densities of one column, over ticks for the rows."""
     (column,) = columns
-    means = estimator.means_[:, column]
-    spreads = np.sqrt(_covariances(estimator)[:, column, column])
+    means, covariances = _components(estimator)
+    means, spreads = means[:, column], np.sqrt(covariances[:, column, column])
     low = min(values.min(), (means - 3 * spreads).min())
     high = max(values.max(), (means + 3 * spreads).max())
     # evenly spaced points for the whole, and the points of each component for its peak, however narrow
@@ -233,15 +334,67 @@ def _draw_line(
     ax.set_ylim(-0.075 * top, 1.05 * top)
 
 
-def _legend(ax: Axes, estimator: Any, shown: Float[np.ndarray, "n k"]) -> None:
+def _draw_profiles(
+    ax: Axes, values: Float[np.ndarray, "k f"], heights: Float[np.ndarray, " f"], probabilities: bool
+) -> None:
+    """Draw a band for each number, first on top, and a dot for each cluster, a little apart so that none is hidden."""
+    k = len(values)
+    ax.hlines(heights, values.min(axis=0), values.max(axis=0), colors=BAND, linewidth=9, capstyle="round", zorder=1)
+    for j, place in enumerate(DODGE * ((np.arange(k) + 0.5) / k - 0.5)):
+        ax.scatter(
+            values[j],
+            heights + place,
+            s=36,
+            color=_colour(j),
+            marker=MARKERS[j % len(MARKERS)],
+            linewidths=0.5,
+            edgecolors="white",
+            clip_on=False,
+            zorder=2,
+        )
+    ax.set_ylim(heights[-1] + 0.6, -0.6)
+    if probabilities:
+        ax.set_xlim(0, 1)
+    else:
+        top = max(float(np.max(values)), TINY)
+        ax.set_xscale("function", functions=(_root, np.square))
+        ax.set_xlim(0, 1.05 * top)
+        ticks = _root_ticks(top)
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#EEEEEE", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def _root_ticks(top: float) -> list[float]:
+    """Give 0 and round numbers up to the top, no nearer to each other on a scale of square roots than can be read."""
+    power = int(np.floor(np.log10(top)))
+    ticks = [np.inf]
+    for tick in (first * 10.0**exponent for exponent in range(power, power - 4, -1) for first in (5, 2, 1)):
+        if tick <= top and np.sqrt(min(ticks[-1], 4 * top)) - np.sqrt(tick) > 0.11 * np.sqrt(top) < np.sqrt(tick):
+            ticks.append(tick)
+    return [0.0, *reversed(ticks[1:])]
+
+
+def _root(value: Any) -> Any:
+    """Give square roots; 0 below 0, where nothing is drawn."""
+    return np.sqrt(np.maximum(value, 0))
+
+
+def _short(label: str) -> str:
+    """Cut a label that is too long for an axis."""
+    return label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…"
+
+
+def _legend(ax: Axes, share: Float[np.ndarray, " k"], doubt: bool, aside: bool = False) -> None:
     """Name the clusters, the largest where there are many, with their shares, and explain the grey."""
-    share, k = estimator.weights_, shown.shape[1]
+    k = len(share)
     named = np.sort(np.argsort(-share, kind="stable")[:NAMED]).tolist()
     entries = [(_colour(j), MARKERS[j % len(MARKERS)], f"cluster {j}  {share[j]:.1%}") for j in named]
     if k > NAMED:
         entries.append(("none", "", f"and {k - NAMED} smaller ones"))
-    if k > 1:
+    if doubt:
         entries.append((DOUBT, "o", "in doubt"))
     handles = [Line2D([], [], color=colour, marker=marker, ls="", label=text) for colour, marker, text in entries]
-    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(handles) > 7 else {}
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if aside or len(handles) > 7 else {}
     ax.legend(handles=handles, frameon=False, fontsize="small", **beside)

@@ -28,6 +28,14 @@ class Status(Enum):
         "sampled, but with divergent transitions, so parts of the posterior may be missing: raise target_accept of "
         "NUTS, for example to 0.95, or use a stronger prior"
     )
+    TIME_LIMIT = (
+        "stopped at time_limit, and the draws until then are kept: raise time_limit, or lower draws; with a "
+        "checkpoint, fit again, and the run goes on where it stopped"
+    )
+    INTERRUPTED = (
+        "interrupted, and the draws until then are kept: fit again for all of them; with a checkpoint, the run goes on "
+        "where it was interrupted"
+    )
     NOT_CONVERGED = (
         "stopped at max_iter before the objective settled: raise max_iter or tol, or try other starts (n_init)"
     )
@@ -35,8 +43,8 @@ class Status(Enum):
         "converged, but reg_covar is larger than the variance of a column: rescale the columns, or lower reg_covar"
     )
     COLLAPSED = (
-        "a component collapsed onto too few rows: set reg_covar above 0 or prior='weak', use fewer components, "
-        "or a simpler covariance_type"
+        "a component collapsed onto too few rows: set reg_covar above 0 or prior='weak' (of the family, where it is an "
+        "object), use fewer components, or a simpler covariance_type"
     )
     NON_FINITE = "the objective is not finite: look for extreme rows, rescale the columns, or set prior='weak'"
     FELL = "the objective fell, which it never does in exact arithmetic: pass float64, rescale, or set prior='weak'"
@@ -63,6 +71,11 @@ class Status(Enum):
     def converged(self) -> bool:
         """Whether the result is where the engine meant to arrive."""
         return self in (Status.CONVERGED, Status.SAMPLED, Status.REG_COVAR_DOMINATES)
+
+    @property
+    def early(self) -> bool:
+        """Whether the user ended the run before all steps were made."""
+        return self in (Status.TIME_LIMIT, Status.INTERRUPTED)
 
     @property
     def labelled(self) -> bool:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as tensors_of
 from safetensors.numpy import save as bytes_of
 
-from bayessoft.data.writers import written_aside
+from bayessoft.data.writers import digest, version, written_aside
 from bayessoft.errors import StoreError, listed
 
 __all__ = ["load", "notes", "save", "version"]
@@ -31,7 +31,10 @@ FORMAT_VERSION = 2
 MANIFEST, TENSORS = "manifest.json", "arrays.safetensors"
 INNER = "model"  # where the command line keeps the model inside its output folder
 
-ESTIMATORS = {"GaussianMixture": "bayessoft.estimators.gaussian_mixture"}
+ESTIMATORS = {
+    "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
+    "MixtureModel": "bayessoft.estimators.mixture_model",
+}
 CLASSES = {
     "Fit": "bayessoft.fit",
     "Point": "bayessoft.fit",
@@ -48,10 +51,21 @@ CLASSES = {
     "GaussianParameters": "bayessoft.families.gaussian",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "Dirichlet": "bayessoft.families.weights",
+    "Poisson": "bayessoft.families.poisson",
+    "Gamma": "bayessoft.families.poisson",
+    "Rates": "bayessoft.families.poisson",
+    "Bernoulli": "bayessoft.families.bernoulli",
+    "Beta": "bayessoft.families.bernoulli",
+    "Probabilities": "bayessoft.families.bernoulli",
+    "Categorical": "bayessoft.families.categorical",
+    "AnswerProbabilities": "bayessoft.families.categorical",
+    "Multinomial": "bayessoft.families.multinomial",
+    "Shares": "bayessoft.families.multinomial",
     "EM": "bayessoft.inference.em",
     "CAVI": "bayessoft.inference.cavi",
     "Gibbs": "bayessoft.inference.gibbs",
     "NUTS": "bayessoft.inference.nuts",
+    "GradientMAP": "bayessoft.inference.gradient_map",
 }
 ARRAYS = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}
 TEXTS = {"object": np.dtype(object), "str": np.dtype(str)}
@@ -104,7 +118,7 @@ def save(estimator: Any, path: str | os.PathLike[str], *, notes: Mapping[str, st
         "tensors": {"file": TENSORS, "sha256": hashlib.sha256(tensors).hexdigest()},
         "model": model,
     }
-    manifest["sha256"] = _digest(manifest)
+    manifest["sha256"] = digest(manifest)
     with written_aside(path) as aside:
         aside.mkdir()
         (aside / TENSORS).write_bytes(tensors)
@@ -165,28 +179,16 @@ def notes(path: str | os.PathLike[str]) -> dict[str, str | None]:
     return dict(_manifest(_folder(path))["notes"])
 
 
-def version() -> str:
-    """Give the version of bayessoft that is installed."""
-    try:
-        return metadata.version("bayessoft")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "not installed"
-
-
 def _storable(parameter: Any) -> Any:
-    """Replace a generator object by None."""
-    return None if isinstance(parameter, (np.random.RandomState, np.random.Generator)) else parameter
+    """Replace a generator object by None, and a path by its text."""
+    if isinstance(parameter, (np.random.RandomState, np.random.Generator)):
+        return None
+    return os.fspath(parameter) if isinstance(parameter, os.PathLike) else parameter
 
 
 def _class(name: str, table: Mapping[str, str]) -> Any:
     """Import a class of the table."""
     return getattr(import_module(table[name]), name)
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    """Give the checksum of everything in a manifest but the checksum itself."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _damaged(folder: Path, what: str) -> StoreError:
@@ -206,7 +208,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """Read a manifest and check its format, version and checksum."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        digest = _digest(manifest) if isinstance(manifest, dict) else None
+        written = digest(manifest) if isinstance(manifest, dict) else None
     except OSError as problem:
         raise StoreError(f"{folder / MANIFEST}: {problem.strerror}: pass a folder that can be read") from None
     except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -218,7 +220,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: format version {found!r}, written by bayessoft {manifest.get('bayessoft')!r}, and this is "
             f"bayessoft {version()}, which reads version {FORMAT_VERSION}: load it with the release that wrote it"
         )
-    if manifest.get("sha256") != digest:
+    if manifest.get("sha256") != written:
         raise _damaged(folder, f"{MANIFEST} is not what was written")
     if {"notes", "tensors", "model"} - manifest.keys():
         raise _damaged(folder, f"{MANIFEST} lacks a part")
@@ -237,8 +239,10 @@ def _estimator(model: Mapping[str, Any], reader: _Reader) -> Any:
         setattr(estimator, key, reader.decode(value))
     k, d = estimator.n_components, estimator.n_features_in_
     for key, shape in (("weights_", (k,)), ("means_", (k, d))):
-        if getattr(estimator, key).shape != shape:
+        if hasattr(estimator, key) and getattr(estimator, key).shape != shape:
             raise _damaged(reader.folder, f"{key} has shape {getattr(estimator, key).shape}, not {shape}")
+    if len(estimator.fit_.frame.shift) != d:
+        raise _damaged(reader.folder, f"its frame has {len(estimator.fit_.frame.shift)} columns, not {d}")
     return estimator
 
 

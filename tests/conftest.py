@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 
 # Set before anything imports JAX or matplotlib, and in the environment, so that subprocesses share them. A cache kept
@@ -11,6 +12,10 @@ if OWN_CACHE is not None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# The default run compiles more than it computes: LLVM's optimisations are left out, which saves a third of its time.
+# The statistical run computes for long, and keeps them, as users do. Processes that the run starts inherit the choice.
+if "PYTEST_XDIST_WORKER" not in os.environ and not any("statistical" in argument for argument in sys.argv):
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ["MPLBACKEND"] = "Agg"
 
 import numpy as np  # noqa: E402

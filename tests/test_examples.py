@@ -1,4 +1,4 @@
-"""The examples and the tutorial run as they stand and say what they should."""
+"""The examples and pages of the documentation run as they stand and say what they should."""
 
 import re
 import shutil
@@ -13,6 +13,7 @@ from bayessoft.status import Status
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+PAGES = ("tutorial", "families", "adding_a_family")  # whose Python blocks are one script each, with what it prints
 
 # Lines (regular expressions) that each script prints, and files that it writes into the folder it is given.
 EXPECTED: dict[str, tuple[list[str], list[str]]] = {
@@ -63,6 +64,16 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ],
         [],
     ),
+    "counts.py": (
+        [
+            r"^2: -20[89]\d\.\d\n3: -199\d\.\d\n4: -200\d\.\d$",
+            r"3 groups, converged:",
+            r"^\d +0\.50 +0\.4\d +0\.5\d +1[45]\d\.\d+ +2\.0\d +9\.2\d",
+            r"The customers most in doubt:",
+            r"^0 +(?=.*\b14\d\b)",
+        ],
+        [],
+    ),
     "draw_readme_picture.py": ([r"342 penguins in 3 clusters"], ["penguins.png"]),
 }
 
@@ -97,7 +108,7 @@ def test_script(name: str, tmp_path: Path) -> None:
         assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
 
 
-def tutorial_blocks(text: str) -> list[tuple[str, str]]:
+def page_blocks(text: str) -> list[tuple[str, str]]:
     """Pair the Python blocks of a page with the output that it shows for them."""
     fences = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     pairs = zip(fences, [*fences[1:], ("", "")], strict=True)
@@ -113,11 +124,12 @@ def same(shown: str, printed: str) -> bool:
     return all(abs(float(a) - float(b)) <= 0.02 * (1 + abs(float(a))) for a, b in pairs)
 
 
-@pytest.mark.statistical  # draws a posterior with the default settings: a minute or two
-def test_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+@pytest.mark.statistical  # draws posteriors: a minute or two
+@pytest.mark.parametrize("page", PAGES)
+def test_page_prints_what_it_shows(page: str, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES / "data", tmp_path / "examples" / "data")
-    blocks = tutorial_blocks(TUTORIAL.read_text(encoding="utf-8"))
-    script = tmp_path / "tutorial.py"
+    blocks = page_blocks((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))
+    script = tmp_path / f"{page}.py"
     script.write_text("\nprint('-' * 8)\n".join(code for code, _ in blocks), encoding="utf-8")
     printed = run(script, cwd=tmp_path).split("-" * 8)
     for (code, shown), found in zip(blocks, printed, strict=True):

@@ -20,13 +20,14 @@ __all__ = ["RowDistribution", "TableDistribution", "laid_out"]
 def laid_out(family: SweptFamily, x: Float[Array, "n d"], k: int, w: Float[Array, " n"] | None = None) -> sweep.Tiles:
     """Lay rows out in tiles where they are traced, or on the device already; their number is no bucket's."""
     x = jnp.asarray(x)
+    x = family.encoded(x.astype(jnp.result_type(x.dtype, jnp.float32 if x.dtype == jnp.float32 else float)))
     n, d = x.shape
     t = min(family.tile_rows(k, d), n)
     count = -(-n // t)
     w = jnp.ones(n, x.dtype) if w is None else jnp.asarray(w, x.dtype)
     filling = count * t - n
     radius = jnp.sqrt(jnp.sum(x * x, 1).max())
-    x, w = jnp.pad(x, ((0, filling), (0, 0))), jnp.pad(w, (0, filling))
+    x, w = jnp.pad(x, ((0, filling), (0, 0)), mode="edge"), jnp.pad(w, (0, filling))
     return sweep.Tiles(jnp.swapaxes(x.reshape(count, t, d), 1, 2), w.reshape(count, t), radius)
 
 

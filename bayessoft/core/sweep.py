@@ -26,7 +26,7 @@ LONG = 512  # rows of a tile from which four of them unrolled are a tenth to a q
 @pytree()
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Rows in tiles, the last ones filled with rows of weight 0.
+    """Rows in tiles, the last ones filled with a row again, at weight 0: it has a density, as 0 may not.
 
     Attributes
     ----------
@@ -65,13 +65,16 @@ def tiles(
     mapped : callable
         Maps rows of shape (m, d). It gets some tiles at a time, so that no second copy of all rows is made.
     """
-    n, d = values.shape
+    n, d = len(values), mapped(values[:1]).shape[1]
     t = min(tile_rows, bucket(n))
     count = 1 if n <= t else bucket(-(-n // t))
-    x, w = np.zeros((count, d, t), dtype), np.zeros(count * t, dtype)
+    filling = mapped(values[[int(np.argmax(weights > 0))]])
+    x, w = np.empty((count, d, t), dtype), np.zeros(count * t, dtype)
+    x[:] = filling.T
     together = min(count, max(1, CHUNK // t))
     for first in range(0, n, together * t):
-        part = np.zeros((together * t, d), dtype)
+        part = np.empty((together * t, d), dtype)
+        part[:] = filling
         some = values[first : first + len(part)]
         part[: len(some)] = mapped(some)
         here = x[first // t : first // t + together]
@@ -155,9 +158,24 @@ def rowwise(
     return either_form(family, parameters, rows, pass_)
 
 
-@jax.custom_jvp
 def log_likelihood(family: SweptFamily, parameters: Any, log_weights: Float[Array, " k"], rows: Tiles) -> Array:
     """Give the weighted log-likelihood of the rows, differentiable at the price of one pass.
+
+    Families without statistics are differentiated through the tiles, each of which is computed again for that.
+    """
+    if family.TIER != "a":
+        return _by_statistics(family, parameters, log_weights, rows)
+
+    @jax.checkpoint
+    def tile(x: Array, w: Array) -> Array:
+        return jnp.sum(w * assign(family.tile_scores(parameters, x, False), log_weights)[0])
+
+    return over_tiles(tile, rows)
+
+
+@jax.custom_jvp
+def _by_statistics(family: SweptFamily, parameters: Any, log_weights: Float[Array, " k"], rows: Tiles) -> Array:
+    """Give the log-likelihood with a derivative of its own.
 
     Notes
     -----
@@ -168,8 +186,8 @@ def log_likelihood(family: SweptFamily, parameters: Any, log_weights: Float[Arra
     return sweep(family, parameters, log_weights, rows)[0]
 
 
-@partial(log_likelihood.defjvp, symbolic_zeros=True)
-def _log_likelihood_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+@partial(_by_statistics.defjvp, symbolic_zeros=True)
+def _by_statistics_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     family, parameters, log_weights, rows = primals
     zero = jax.custom_derivatives.SymbolicZero
     if any(not isinstance(leaf, zero) for leaf in jax.tree.leaves(tangents[3], is_leaf=lambda t: isinstance(t, zero))):

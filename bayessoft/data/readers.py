@@ -1,4 +1,4 @@
-"""CSV files read into numeric columns, with every complaint naming its line."""
+"""CSV files read into numeric columns, or into numbered answers, with every complaint naming its line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import csv
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -20,9 +20,10 @@ from bayessoft.errors import DataError, counted, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CsvTable", "read_csv"]
+__all__ = ["CsvTable", "read_answers", "read_csv"]
 
 SHOWN = 3  # places that a message names
+MANY = 20  # answers: a column with more is not taken unasked
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +33,26 @@ class CsvTable:
     Attributes
     ----------
     frame : pandas.DataFrame of shape (n, d), float64
-        Numeric columns without missing cells. The index holds the ids as text, or, without an id column, the position
-        of each row in the file, counted from 0.
+        Numbers, or numbers of answers, without missing cells. The index holds the ids as text, or, without an id
+        column, the position of each row in the file, counted from 0.
     left_out : tuple of str
-        Columns left out because they are not numeric; empty where the columns were chosen by name.
+        Columns left out because they are not `kind`; empty where the columns were chosen by name.
     dropped : int
         Number of incomplete rows that were dropped.
     path : Path
         The file.
+    answers : mapping of str to tuple of str
+        What the numbers 0, 1, 2, ... of a column stand for; empty where cells are numbers.
+    kind : str
+        What the columns had to be.
     """
 
     frame: pd.DataFrame
     left_out: tuple[str, ...]
     dropped: int
     path: Path
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kind: str = "numeric"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +117,98 @@ def read_csv(
         _check_numeric(raw[name], numbers[name], layout)
     frame, dropped = _complete(numbers[kept], layout, drop_missing)
     return CsvTable(frame, tuple(name for name in wanted if name not in kept), dropped, path)
+
+
+def read_answers(
+    path: str | os.PathLike[str],
+    *,
+    id: str | None = None,
+    columns: Sequence[str] | None = None,
+    drop_missing: bool = False,
+    two: bool = False,
+    known: Mapping[str, Sequence[str]] | None = None,
+) -> CsvTable:
+    """Read columns of a CSV file as answers, in words or numbers, and number them 0, 1, 2, ...
+
+    Numbers come first, by size, then words by the alphabet. Where a column holds numbers alone, 1, 1.0 and 01 are one
+    answer. Parameters are those of `read_csv`, but that by default columns of 2 to 20 answers are read, and
+
+    Parameters
+    ----------
+    two : bool, default=False
+        Whether columns need two answers, no more.
+    known : mapping of str to sequence of str, optional
+        Columns to read, and the answers that 0, 1, 2, ... of each stand for.
+
+    Raises
+    ------
+    DataError
+        As of `read_csv`, or a column has one answer alone, too many, or one that is not known.
+    """
+    path = Path(path)
+    content = _content(path)
+    layout = _layout(path, content, id)
+    _check_ids(layout, id)
+    wanted = _wanted(layout, id, columns if known is None else list(known))
+    cells = _parse(layout, content, wanted, dtype=str).apply(lambda column: column.str.strip())
+    kind = "of two answers" if two else f"of 2 to {MANY} answers"
+    if known is not None:
+        answers = {name: tuple(known[name]) for name in wanted}
+        frame, dropped = _complete(_numbered(cells, answers, layout), layout, drop_missing)
+        return CsvTable(frame, (), dropped, path, answers, kind)
+    cells = cells.apply(_written_alike)
+    kept = [name for name in wanted if columns is not None or 2 <= cells[name].nunique() <= (2 if two else MANY)]
+    if not kept:
+        raise DataError(f"{path}: no column is {kind} among {listed(wanted)}: choose some with --columns")
+    frame, dropped = _complete(cells[kept], layout, drop_missing)
+    answers = {name: tuple(sorted(frame[name].unique(), key=_rank)) for name in kept}
+    for name, found in answers.items():
+        if len(found) < 2 or len(found) > 2 and two:
+            raise DataError(
+                f"{path}: column {name!r} has {counted(len(found), 'answer')}, {listed(found)}: leave it out, "
+                f"since {'two' if two else 'two or more'} are needed"
+            )
+    left_out = tuple(name for name in wanted if name not in kept)
+    return CsvTable(_numbered(frame, answers, layout), left_out, dropped, path, answers, kind)
+
+
+def _written_alike(column: pd.Series) -> pd.Series:
+    """Write the numbers of a column in one way, where it holds numbers alone."""
+    numbers = np.isfinite(column.dropna().map(_number).to_numpy(np.float64)).all()
+    return column.map(_shortest, na_action="ignore") if numbers else column
+
+
+def _shortest(cell: str) -> str:
+    """Write a finite number as short as it reads back, anything else as it is."""
+    number = _number(cell)
+    if not np.isfinite(number):
+        return cell
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _rank(answer: str) -> tuple[bool, float, str]:
+    """Order answers: numbers by size, then words."""
+    number = _number(answer)
+    word = not np.isfinite(number)
+    return word, 0.0 if word else number, answer
+
+
+def _numbered(cells: pd.DataFrame, answers: Mapping[str, Sequence[str]], layout: _Layout) -> pd.DataFrame:
+    """Replace answers by their numbers, NaN where missing, refusing those that are not among the answers."""
+    numbered = {}
+    for name, known in answers.items():
+        numbers = {answer: float(number) for number, answer in enumerate(known)}
+        for cell in cells[name].dropna().unique():
+            alike = _shortest(cell)
+            if cell not in numbers and alike not in numbers:
+                place = layout.place(int(np.argmax(cells[name] == cell)))
+                raise DataError(
+                    f"{layout.path}: {place} column {name!r} holds {cell!r}, which is none of the answers "
+                    f"{listed(known, shown=20)}: correct the cell, or leave the row out"
+                )
+            numbers[cell] = numbers[cell if cell in numbers else alike]
+        numbered[name] = cells[name].map(numbers).astype(np.float64)
+    return cells.assign(**numbered)
 
 
 def _content(path: Path) -> bytes:
@@ -210,7 +309,7 @@ def _wanted(layout: _Layout, id: str | None, columns: Sequence[str] | None) -> l
     return list(columns)
 
 
-def _parse(layout: _Layout, content: bytes, wanted: list[str]) -> pd.DataFrame:
+def _parse(layout: _Layout, content: bytes, wanted: list[str], **options: Any) -> pd.DataFrame:
     """Let pandas read the wanted columns, in their order."""
     import pandas as pd
 
@@ -227,6 +326,7 @@ def _parse(layout: _Layout, content: bytes, wanted: list[str]) -> pd.DataFrame:
             low_memory=False,  # one type for the whole column, whatever its length
             encoding="utf-8-sig",
             **exact,
+            **options,
         )[wanted]
     except ValueError as problem:  # ParserError is one
         raise DataError(f"{layout.path}: pandas cannot read it ({' '.join(str(problem).split())})") from None
@@ -282,7 +382,8 @@ def _complete(frame: pd.DataFrame, layout: _Layout, drop_missing: bool) -> tuple
         most = frame.columns[missing.sum(axis=0).argmax()]
         lacking = f"column {most!r} alone lacks {int(missing.sum(axis=0).max())} of {counted(len(frame), 'cell')}"
         raise DataError(f"{layout.path}: no row is complete, {lacking}: choose fuller columns with --columns")
-    infinite = np.isinf(frame.to_numpy()) & whole[:, None]
+    cells = frame.to_numpy()
+    infinite = (cells.dtype.kind == "f" and np.isinf(cells)) & whole[:, None]
     if infinite.any():
         found = _places(infinite, frame, layout, "infinite cell (inf)")
         raise DataError(f"{layout.path}: {found}: correct them, or leave the column out with --columns")

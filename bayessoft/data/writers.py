@@ -1,17 +1,21 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and what they say of themselves."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from bayessoft.errors import StoreError
 
-__all__ = ["abandon", "written_aside"]
+__all__ = ["abandon", "digest", "put", "version", "written_aside"]
 
 _workshops: dict[Path, bool] = {}  # places of `written_aside`, and whether their result is just taking its name
 
@@ -62,6 +66,36 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
         del _workshops[workshop]
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file that replaces the old one as a whole, and outlasts a crash of the machine once this returns."""
+    aside = path.with_name(f".{path.name}.new")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """Give the checksum of everything in a manifest but the checksum itself, its ``sha256``."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def version() -> str:
+    """Give the version of bayessoft that is installed."""
+    try:
+        return metadata.version("bayessoft")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "not installed"
 
 
 def abandon() -> bool:

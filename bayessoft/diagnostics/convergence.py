@@ -78,10 +78,10 @@ def checks(fit: Fit, overlap: Float[np.ndarray, "c s k k"], unclear: Bool[np.nda
     agreement = np.diagonal(overlap, axis1=-2, axis2=-1)
     lead = posterior.log_density.shape
     found = modes(np.concatenate([array.reshape(*lead, -1) for array in (*free.values(), agreement)], -1))
-    named = {name: array for name, (_, array) in arviz_io.quantities(fit).items()}
-    spreads = named.pop("covariances")
-    matrix = spreads.ndim > 3 and spreads.shape[-1] == spreads.shape[-2] and fit.mixture.family.group == "affine"
-    named["variances"] = np.diagonal(spreads, axis1=-2, axis2=-1) if matrix else spreads
+    named = {}
+    for name, (dims, array) in arviz_io.quantities(fit).items():
+        of_covariances = np.diagonal(array, axis1=-2, axis2=-1) if "feature_bis" in dims else array
+        named["variances" if name == "covariances" else name] = of_covariances
     every, divergent = {**free, **named}, posterior.stats.get("diverging")
     return Checks(
         rhat={name: _worst(np.max, arviz_io.rhat(array)) for name, array in every.items()},

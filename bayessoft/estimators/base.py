@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from bayessoft.core.sizes import SizeConstraint
 from bayessoft.errors import OptionError
+from bayessoft.families.family import SweptFamily
 from bayessoft.families.structures import STRUCTURES
+from bayessoft.families.weights import Dirichlet
 from bayessoft.fit import Fit
 from bayessoft.inference import ENGINES
-from bayessoft.inference.engine import Climber, Given, Sampler
+from bayessoft.inference.engine import Climber, Given, Sampler, whole
+from bayessoft.mixture import Mixture
 from bayessoft.status import Status
 
 __all__ = [
     "REGULARISING",
+    "check_run",
+    "checked_weights",
     "choose_engine",
     "columns_kept",
     "engine_class",
     "forget",
     "given_start",
     "progress_printer",
+    "specification",
     "tell",
 ]
 
@@ -72,6 +81,41 @@ def choose_engine(inference: Any, options: Mapping[str, Any], defaults: Mapping[
     return inference
 
 
+def check_run(engine: Climber | Sampler, checkpoint: Any, time_limit: Any, random_state: Any, warm_start: bool) -> None:
+    """Refuse a checkpoint and a time limit that are none, or that the engine does not take."""
+    given = [name for name, value in (("checkpoint", checkpoint), ("time_limit", time_limit)) if value is not None]
+    if given and not isinstance(engine, Sampler):
+        raise OptionError(
+            f"{' and '.join(given)} set, which {type(engine).__name__} does not take, since only samplers run long: "
+            "leave out, or pass inference='gibbs' or 'nuts'"
+        )
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise OptionError(f"checkpoint is {checkpoint!r}: pass the path of a folder")
+    if checkpoint is not None and warm_start:
+        raise OptionError(
+            "checkpoint and warm_start are both ways to go on: a run that is kept goes on by itself, so leave out "
+            "warm_start"
+        )
+    if checkpoint is not None and random_state is None:
+        raise OptionError(
+            "checkpoint needs random_state: without it every call draws a seed of its own, and no run could go on: "
+            "pass an int"
+        )
+    number = isinstance(time_limit, Real) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (number and time_limit > 0):
+        raise OptionError(f"time_limit is {time_limit!r}: pass a number of seconds > 0")
+
+
+def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any) -> Mixture:
+    """Give the mixture that an estimator's arguments state, refusing those out of range."""
+    whole("n_components", k)
+    if concentration is not None and not isinstance(concentration, Dirichlet):
+        concentration = Dirichlet(concentration)
+    if not (sizes is None or isinstance(sizes, SizeConstraint)):
+        raise OptionError(f"sizes is {sizes!r}: pass Fixed([...]), Between(low, high) or None")
+    return Mixture(int(k), family, concentration, sizes)
+
+
 def engine_class(name: str) -> Any:
     """Import the engine of a name."""
     module, _, kind = ENGINES[name].partition(":")
@@ -87,19 +131,30 @@ def given_start(weights: Any, means: Any, precisions: Any, covariance_type: str,
         A wrong shape, weights that do not sum to 1, precisions that are not positive definite.
     """
     structure = STRUCTURES[covariance_type]
-    weights, means = _shaped("weights_init", weights, (k,)), _shaped("means_init", means, (k, d))
+    weights, means = checked_weights(weights, k), _shaped("means_init", means, (k, d))
     precisions = _shaped("precisions_init", precisions, structure.shape(k, d))
-    if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1, atol=1e-6)):
-        raise OptionError(f"weights_init is {weights}: pass numbers >= 0 that sum to 1")
     if precisions is None:
-        return Given(weights, means, None)
+        return _without_none(weights, means=means)
     if structure.matrix:
         positive = np.allclose(precisions, np.swapaxes(precisions, -1, -2)) and np.linalg.eigvalsh(precisions).min() > 0
     else:
         positive = (precisions > 0).all()
     if not positive:
         raise OptionError("precisions_init must be symmetric positive definite (positive, for variances)")
-    return Given(weights, means, np.linalg.inv(precisions) if structure.matrix else 1 / precisions)
+    covariances = np.linalg.inv(precisions) if structure.matrix else 1 / precisions
+    return _without_none(weights, means=means, covariances=covariances)
+
+
+def _without_none(weights: np.ndarray | None, **parameters: np.ndarray | None) -> Given:
+    return Given(weights, {name: value for name, value in parameters.items() if value is not None})
+
+
+def checked_weights(weights: Any, k: int) -> np.ndarray | None:
+    """Check proportions to start from."""
+    weights = _shaped("weights_init", weights, (k,))
+    if weights is not None and ((weights < 0).any() or not np.isclose(weights.sum(), 1, atol=1e-6)):
+        raise OptionError(f"weights_init is {weights}: pass numbers >= 0 that sum to 1")
+    return weights
 
 
 def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -133,28 +188,31 @@ def columns_kept(estimator: Any) -> Iterator[None]:
         raise
 
 
-def tell(fit: Fit, name: str, max_iter: int | None = None) -> None:
-    """Warn of a status that the user should know about, and of what the draws said."""
+def tell(fit: Fit, name: str, ended: Status, max_iter: int | None = None) -> None:
+    """Warn of a status that the user should know about, of what the draws said, and of how the run `ended`."""
     status, checks = fit.status, getattr(fit.posterior, "checks", None)
     if status is Status.NOT_CONVERGED and max_iter == 0:
         return  # no iteration was asked for
     if not status.converged:
         remark = f" ({checks.text})" if checks is not None else ""
+        if ended.early and ended is not status:
+            remark += f"; the run was {ended.text}"
         warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=3)
     elif status is Status.REG_COVAR_DOMINATES:
         warnings.warn(f"{name} {status.text}", UserWarning, stacklevel=3)
 
 
-def progress_printer(verbose: int, interval: int) -> Callable[[int, float], None] | None:
+def progress_printer(verbose: int, interval: int) -> Callable[[int, float, float | None], None] | None:
     """Print the objective now and then, `interval` steps or more apart, as scikit-learn's `verbose` asks for."""
     if not verbose:
         return None
     last = 0
 
-    def show(step: int, objective: float) -> None:
+    def show(step: int, objective: float, effective: float | None = None) -> None:
         nonlocal last
         if step - last >= interval or verbose > 1:
-            print(f"  iteration {step}: {objective:.6f} nats per row (standardised)")
+            draws = "" if effective is None or np.isnan(effective) else f", {effective:.0f} effective draws so far"
+            print(f"  iteration {step}: {objective:.6f} nats per row (standardised){draws}")
             last = step
 
     return show

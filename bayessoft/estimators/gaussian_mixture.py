@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-import pandas as pd
-from sklearn.utils.validation import check_is_fitted
 
-from bayessoft.core.sizes import SizeConstraint
+from bayessoft.data.rows import fresh
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
-from bayessoft.estimators.base import given_start
+from bayessoft.estimators.base import given_start, specification
 from bayessoft.estimators.mixture_estimator import MixtureEstimator
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.structures import STRUCTURES
-from bayessoft.families.weights import Dirichlet
-from bayessoft.fit import Conjugate, Fit
-from bayessoft.inference.cavi import CAVI
+from bayessoft.fit import Draws, Fit
 from bayessoft.inference.engine import Given
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
@@ -38,11 +35,11 @@ class GaussianMixture(MixtureEstimator):
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
         A covariance matrix per cluster, one for all, variances per cluster and column, or one variance per cluster.
     tol : float, default 1e-3
-        EM and CAVI end when the objective changes by less, in nats per row.
+        EM, MAP and CAVI end when the objective changes by less, in nats per row.
     reg_covar : float >= 0, default 1e-6
         Added to the diagonal of the covariances, in squared units of the columns. Not used under a `prior`.
     max_iter : int, default 100
-        Most iterations of EM or CAVI.
+        Most iterations of EM, MAP or CAVI.
     n_init : int, default 1
         Number of starts; the best one is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
@@ -68,9 +65,16 @@ class GaussianMixture(MixtureEstimator):
         Prior on the proportions; at least 1 for EM. None is maximum likelihood for EM, 1 for every other engine.
     sizes : Fixed, Between or None
         Constraint on the expected sizes of the clusters. Prediction is free of it; `responsibilities_` are not.
-    inference : {"em", "cavi", "gibbs", "nuts"} or engine
-        How to fit: "em" finds the best fit, "cavi" the closest posterior of independent parts, "gibbs" and "nuts" draw
-        from the posterior. An engine object carries its own options.
+    inference : {"em", "map", "cavi", "gibbs", "nuts"} or engine
+        How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
+        parts, "gibbs" and "nuts" draw from the posterior. An engine object carries its own options.
+    checkpoint : path, optional
+        Folder where a sampler is kept while it runs, every 30 seconds and when it ends, so that a run that was stopped
+        or killed goes on where it was: fit again, with the same arguments and rows, and the draws are those of a run
+        that was never stopped, to the last bit on the same machine. The `draws` of the engine alone may change, to make
+        a run longer. Needs a `random_state`.
+    time_limit : float > 0, optional
+        Seconds after which a sampler ends with the draws that it has, as it does when interrupted; `status_` says so.
 
     Attributes
     ----------
@@ -87,7 +91,7 @@ class GaussianMixture(MixtureEstimator):
     converged_ : bool
         Whether the status says so.
     n_iter_ : int
-        Steps of EM or CAVI, or draws that each chain kept.
+        Steps of EM, MAP or CAVI, or draws that each chain kept.
     lower_bound_ : float
         Log-likelihood, plus log prior where there is one, per unit weight in nats: at the last step of EM, or the mean
         over draws. Under "cavi" the evidence lower bound per unit weight.
@@ -143,6 +147,8 @@ class GaussianMixture(MixtureEstimator):
         weight_concentration_prior: Any = None,
         sizes: Any = None,
         inference: Any = "em",
+        checkpoint: Any = None,
+        time_limit: Any = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -162,23 +168,19 @@ class GaussianMixture(MixtureEstimator):
         self.weight_concentration_prior = weight_concentration_prior
         self.sizes = sizes
         self.inference = inference
+        self.checkpoint = checkpoint
+        self.time_limit = time_limit
 
     def _mixture(self) -> Mixture:
         """Give the specification that the arguments make."""
-        if isinstance(self.n_components, bool) or not isinstance(self.n_components, Integral) or self.n_components < 1:
-            raise OptionError(f"n_components is {self.n_components!r}: pass a whole number >= 1")
         if not isinstance(self.covariance_type, str) or self.covariance_type not in STRUCTURES:
             raise OptionError(f"covariance_type is {self.covariance_type!r}: pass one of {', '.join(STRUCTURES)}")
         if not (isinstance(self.reg_covar, Real) and 0 <= self.reg_covar < np.inf):
             raise OptionError(f"reg_covar is {self.reg_covar!r}: pass a number >= 0")
         if self.prior is not None and self.reg_covar not in (0, self._defaults()["reg_covar"]):
             raise OptionError("reg_covar is not used under a prior, which regularises by itself: leave out one of them")
-        concentration = self.weight_concentration_prior
-        if concentration is not None and not isinstance(concentration, Dirichlet):
-            concentration = Dirichlet(concentration)
-        if not (self.sizes is None or isinstance(self.sizes, SizeConstraint)):
-            raise OptionError(f"sizes is {self.sizes!r}: pass Fixed([...]), Between(low, high) or None")
-        return Mixture(int(self.n_components), Gaussian(self.covariance_type, self.prior), concentration, self.sizes)
+        family = Gaussian(self.covariance_type, self.prior)
+        return specification(self.n_components, family, self.weight_concentration_prior, self.sizes)
 
     def _given(self, d: int) -> Given:
         k, kind = int(self.n_components), self.covariance_type
@@ -189,41 +191,23 @@ class GaussianMixture(MixtureEstimator):
         kind, shape = getattr(fit.mixture.family, "covariance_type", None), (self.n_components, self.n_features_in_)
         if kind != self.covariance_type or self.means_.shape != shape:
             raise OptionError("warm_start needs the n_components, covariance_type and columns of the last fit")
-        weights = self.weights_
-        if isinstance(fit.posterior, Conjugate) and isinstance(self._engine(), CAVI):
-            with scoped(np.dtype(fit.dtype)):
-                weights = np.exp(fit.posterior.mixture.expected()[0])  # with which the next pass is the next step
-        return Given(weights, self.means_, self.covariances_)
+        return self._where(fit)
 
     def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
         structure = STRUCTURES[self.covariance_type]
-        weights, means, covariances, factors = posterior.centre(fit, structure)
+        weights, found = posterior.centre(fit)
+        covariances = found["covariances"]
+        if isinstance(fit.posterior, Draws):
+            with scoped(np.dtype(np.float64)):
+                factors = np.asarray(structure.factor(jnp.asarray(fresh(covariances))))
+        else:
+            factors = fit.mixture.family.map_parameters(fit.posterior.parameters, fit.frame).factors
         precisions = factors @ np.swapaxes(factors, -1, -2) if structure.matrix else factors**2
         arrays = {
             "weights_": weights,
-            "means_": means,
+            "means_": found["means"],
             "covariances_": covariances,
             "precisions_": precisions,
             "precisions_cholesky_": factors,
         }
         return {name: array.astype(dtype) for name, array in arrays.items()} | {"prior_": fit.mixture.family.prior}
-
-    def summary(self, interval: float = 0.95) -> pd.DataFrame:
-        """Give a table of the clusters.
-
-        Parameters
-        ----------
-        interval : float between 0 and 1
-            Probability that the equal-tailed intervals of a posterior hold.
-
-        Returns
-        -------
-        DataFrame
-            A row per cluster: its weight, its size in rows (or weight), and the mean of each column. Of a posterior
-            also the weight's standard deviation and interval; of draws also its effective sample size and R-hat, and
-            the interval of the expected size; NaN where the status says that clusters cannot be told apart.
-        """
-        check_is_fitted(self, "fit_")
-        interval = posterior.fraction(interval)
-        columns = self._columns() or [f"x{j}" for j in range(self.n_features_in_)]
-        return posterior.summary(self.fit_, STRUCTURES[self.covariance_type], columns, interval)

@@ -8,18 +8,30 @@ from inspect import signature
 from numbers import Integral
 from typing import Any, Self
 
+import jax
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from bayessoft.arviz_io import to_arviz
+from bayessoft.arviz_io import ess, to_arviz
 from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
-from bayessoft.estimators.base import REGULARISING, choose_engine, columns_kept, forget, progress_printer, tell
+from bayessoft.estimators.base import (
+    REGULARISING,
+    check_run,
+    choose_engine,
+    columns_kept,
+    forget,
+    progress_printer,
+    tell,
+)
 from bayessoft.fit import Conjugate, Fit, Point
+from bayessoft.inference.cavi import CAVI
+from bayessoft.inference.checkpoint import Checkpoint
 from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_weights
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
@@ -37,6 +49,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
     warm_start: bool
     verbose: int
     verbose_interval: int
+    checkpoint: Any
+    time_limit: Any
 
     @abstractmethod
     def _mixture(self) -> Mixture:
@@ -53,6 +67,18 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
     @abstractmethod
     def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
         """Give the attributes that are the class's own."""
+
+    def _where(self, fit: Fit) -> Given:
+        """Give a start where a fit ended: of CAVI for itself, such that the next pass is the next step."""
+        weights, parameters = posterior.centre(fit)
+        if isinstance(fit.posterior, Conjugate) and isinstance(self._engine(), CAVI):
+            family = fit.mixture.family
+            with scoped(np.dtype(fit.dtype)):
+                log_weights, inside = jax.tree.map(np.asarray, fit.posterior.mixture.expected())
+            weights = np.exp(log_weights)
+            found = family.quantities(family.map_parameters(inside, fit.frame))
+            parameters = {name: np.asarray(array) for name, (_, array) in found.items()}
+        return Given(weights, parameters)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the mixture to rows.
@@ -73,11 +99,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            Unusable rows, weights or options (`DataError`, `OptionError`); nothing is set.
+            Unusable rows, weights, options or checkpoint (`DataError`, `OptionError`, `StoreError`); nothing is set.
         FitError
-            A numerical failure, with its status; no fitted attribute is left.
+            A numerical failure, or a `time_limit` before any draw, with its status; no fitted attribute is left.
+        KeyboardInterrupt
+            Of samplers only before there are draws: after that, an interrupt ends the run with the draws so far.
         """
         engine = self._engine()
+        check_run(engine, self.checkpoint, self.time_limit, self.random_state, self.warm_start)
         mixture = self._mixture()
         engine.check(mixture)
         if engine.BAYESIAN:
@@ -90,12 +119,23 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
             given = self._given(data.d) if previous is None else self._again(previous)
             with scoped(data.values.dtype):
                 problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given)
+            engine.check(problem.mixture)
+            checkpoint = None
+            if isinstance(engine, Sampler) and self.checkpoint is not None:
+                checkpoint = Checkpoint(self.checkpoint, engine, problem)
         forget(self)
         with scoped(data.values.dtype):
-            fit = run(engine, problem, progress_printer(self.verbose, self.verbose_interval))
-            fit = posterior.examined(fit, problem.tiles)
+            found = run(
+                engine,
+                problem,
+                progress_printer(self.verbose, self.verbose_interval),
+                effective=lambda log_density: float(ess(log_density)),
+                checkpoint=checkpoint,
+                time_limit=self.time_limit,
+            )
+            fit = posterior.examined(found, problem.tiles)
         self._remember(fit, data)
-        tell(fit, type(self).__name__, getattr(self, "max_iter", None))
+        tell(fit, type(self).__name__, found.status, getattr(self, "max_iter", None))
         return self
 
     def _engine(self) -> Climber | Sampler:
@@ -149,7 +189,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
 
     def _known(self, X: Any) -> Rows:
         """Check rows to be looked at with what was fitted."""
-        return rows(self._values(X, reset=False), columns=self._columns(), ids=row_ids(X))
+        found = rows(self._values(X, reset=False), columns=self._columns(), ids=row_ids(X))
+        self.fit_.mixture.family.check(found)
+        return found
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
         """Fit, and give the most probable cluster of each row, under a size constraint by `responsibilities_`."""
@@ -190,6 +232,26 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
             raise OptionError(f"Invalid value for 'n_samples': {n_samples!r}: pass a whole number >= 1")
         rng = np.random.default_rng(check_random_state(self.random_state).randint(1 << 31))
         return self.fit_.simulate(int(n_samples), rng)
+
+    def summary(self, interval: float = 0.95) -> pd.DataFrame:
+        """Give a table of the clusters.
+
+        Parameters
+        ----------
+        interval : float between 0 and 1
+            Probability that the equal-tailed intervals of a posterior hold.
+
+        Returns
+        -------
+        DataFrame
+            A row per cluster: its weight, its size in rows (or weight), and what its family says of each column, a mean
+            for example. Of a posterior also the weight's standard deviation and interval; of draws also its effective
+            sample size and R-hat, and the interval of the expected size; NaN where the status says that clusters cannot
+            be told apart.
+        """
+        check_is_fitted(self, "fit_")
+        interval = posterior.fraction(interval)
+        return posterior.summary(self.fit_, self._columns() or [f"x{j}" for j in range(self.n_features_in_)], interval)
 
     def membership_interval(self, X: Any, interval: float = 0.95) -> Float[np.ndarray, "n k 2"]:
         """Give equal-tailed posterior intervals of the memberships, from draws, or from a posterior in closed form.

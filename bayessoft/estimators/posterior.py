@@ -4,35 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from numbers import Real
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from bayessoft import arviz_io
 from bayessoft.core.sweep import Tiles
-from bayessoft.data.rows import fresh
 from bayessoft.diagnostics import convergence, labels
 from bayessoft.errors import FitError, OptionError
-from bayessoft.families.covariance import Covariance
 from bayessoft.fit import Conjugate, Draws, Fit, Point
-from bayessoft.numerics import scoped
+from bayessoft.status import Status
 
-__all__ = ["bound", "centre", "examined", "fraction", "needed", "quantiles", "summary", "trusted"]
+__all__ = ["bound", "centre", "examined", "fraction", "needed", "quantiles", "shown", "summary", "trusted"]
 
 
 def examined(fit: Fit, rows: Tiles) -> Fit:
-    """Align the labels of a fit's draws and check them, inside `numerics.scoped`; the status tells what was found."""
+    """Align the labels of a fit's draws and check them, inside `numerics.scoped`; the status tells what was found.
+
+    Of a run that ended early, that stays the status where it explains what was found.
+    """
     posterior = fit.posterior
     if not isinstance(posterior, Draws):
         return fit
     found = labels.aligned(fit, rows)
     posterior = replace(posterior, order=found.order, expected_sizes=found.sizes)
     checks = convergence.checks(replace(fit, posterior=posterior), found.overlap, found.unclear)
-    return replace(fit, posterior=replace(posterior, checks=checks), status=convergence.judge(checks))
+    status = convergence.judge(checks)
+    if fit.status.early and status in (Status.SAMPLED, Status.NOT_MIXED):
+        status = fit.status
+    return replace(fit, posterior=replace(posterior, checks=checks), status=status)
 
 
 def needed(fit: Fit, what: str) -> None:
@@ -60,15 +64,25 @@ def fraction(interval: Any) -> float:
     return float(interval)
 
 
-def centre(fit: Fit, structure: Covariance) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Give proportions, means, covariances and their factors in original units; of draws, the means over all."""
-    if not isinstance(fit.posterior, Draws):
-        found = fit.mixture.family.map_parameters(fit.posterior.parameters, fit.frame)
-        return fit.posterior.weights, found.means, structure.dense(found.factors), found.factors
-    means = {name: array.mean((0, 1)) for name, (_, array) in arviz_io.quantities(fit).items()}
-    with scoped(np.dtype(np.float64)):
-        factors = np.asarray(structure.factor(jnp.asarray(fresh(means["covariances"]))))
-    return means["weights"] / means["weights"].sum(), means["means"], means["covariances"], factors
+def centre(fit: Fit) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Give proportions, and parameters by their names, in original units; of draws, the means over all."""
+    if isinstance(fit.posterior, Draws):
+        means = {name: array.mean((0, 1)) for name, (_, array) in arviz_io.quantities(fit).items()}
+        weights = means.pop("weights")
+        return weights / weights.sum(), means
+    family = fit.mixture.family
+    found = family.quantities(family.map_parameters(fit.posterior.parameters, fit.frame))
+    return fit.posterior.weights, {name: np.asarray(array) for name, (_, array) in found.items()}
+
+
+def shown(fit: Fit, columns: Sequence[str]) -> dict[str, Float[np.ndarray, " k"]]:
+    """Give the numbers of each cluster that a table shows, by the words over them."""
+    family = fit.mixture.family
+    name, values = next(iter(centre(fit)[1].items()))
+    (_, *dims), known = family.quantities(fit.posterior.parameters)[name][0], family.coordinates(columns)
+    labels = product(*(known.get(dim, range(size)) for dim, size in zip(dims, values.shape[1:], strict=True)))
+    flat = values.reshape(len(values), -1)
+    return {" ".join(map(str, (family.SHOWN or name, *label))): flat[:, j] for j, label in enumerate(labels)}
 
 
 def bound(fit: Fit) -> float:
@@ -88,9 +102,9 @@ def quantiles(values: Float[np.ndarray, "c s ..."], interval: float) -> Float[np
     return np.quantile(values, [(1 - interval) / 2, (1 + interval) / 2], axis=(0, 1))
 
 
-def summary(fit: Fit, structure: Covariance, columns: Sequence[str], interval: float) -> pd.DataFrame:
+def summary(fit: Fit, columns: Sequence[str], interval: float) -> pd.DataFrame:
     """Give a table of the clusters; intervals are NaN where clusters cannot be told apart."""
-    weights, means, *_ = centre(fit, structure)
+    weights = centre(fit)[0]
     under = fit.posterior.sizes if isinstance(fit.posterior, Point) else None
     table = {"weight": weights, "size": weights * fit.total_weight if under is None else under.sizes}
     if isinstance(fit.posterior, Draws) and fit.posterior.expected_sizes is not None:
@@ -106,5 +120,5 @@ def summary(fit: Fit, structure: Covariance, columns: Sequence[str], interval: f
         spread, low, high = proportions.marginal(interval)  # type: ignore[union-attr] # a posterior has them
         table = {"weight": weights, "weight_sd": spread, "weight_low": low, "weight_high": high}
         table["size"] = fit.posterior.sizes
-    table |= {f"mean {name}": means[:, j] for j, name in enumerate(columns)}
-    return pd.DataFrame(table, index=pd.RangeIndex(len(means), name="cluster"))
+    table |= shown(fit, columns)
+    return pd.DataFrame(table, index=pd.RangeIndex(len(weights), name="cluster"))

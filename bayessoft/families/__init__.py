@@ -2,5 +2,11 @@
 
 __all__ = ["FAMILIES"]
 
-FAMILIES = {"gaussian": ("bayessoft.families.gaussian:Gaussian", "b")}
+FAMILIES = {
+    "gaussian": ("bayessoft.families.gaussian:Gaussian", "c"),
+    "poisson": ("bayessoft.families.poisson:Poisson", "c"),
+    "bernoulli": ("bayessoft.families.bernoulli:Bernoulli", "c"),
+    "categorical": ("bayessoft.families.categorical:Categorical", "c"),
+    "multinomial": ("bayessoft.families.multinomial:Multinomial", "c"),
+}
 """Import path and tier of each family by name; see `families.family` for the tiers."""

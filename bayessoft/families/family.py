@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from bayessoft.data.rows import Rows
 from bayessoft.numerics import Affine
 
-__all__ = ["ConjugateFamily", "Family", "Sample", "SweptFamily", "pytree", "seeded"]
+__all__ = ["ConjugateFamily", "Family", "Sample", "SweptFamily", "moved", "pytree", "seeded"]
 
 C = TypeVar("C", bound=type)
 Sample = Callable[[str, Any], Array]
@@ -43,8 +45,21 @@ def pytree(*, static: tuple[str, ...] = ()) -> Callable[[C], C]:
     return register
 
 
+def moved(leaf: Any, order: Any) -> Any:
+    """Reorder an array with axes (..., k, more) by orders of shape (..., k)."""
+    take: Any = np.take_along_axis if isinstance(leaf, np.ndarray) else jnp.take_along_axis
+    return take(leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1)
+
+
 class Family(ABC):
     """Tier (a): a component distribution with its prior."""
+
+    TIER: ClassVar[str] = "a"
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
 
     @abstractmethod
     def draw(self, sample: Sample, k: int) -> Any:
@@ -62,6 +77,8 @@ class SweptFamily(Family):
     ``statistics.weight`` of shape (k,).
     """
 
+    TIER = "b"
+
     prior: Any
     """Prior on the parameters; None where there is none."""
 
@@ -73,23 +90,23 @@ class SweptFamily(Family):
     def with_prior(self, prior: Any) -> SweptFamily:
         """Give the same family with another prior, "weak" or None among them."""
 
-    @abstractmethod
     def arranged(self, parameters: Any, order: Any) -> Any:
         """Reorder the components of parameters with leading axes (...): component j is the old ``order[..., j]``.
 
         What the components share stays as it is.
         """
+        return jax.tree.map(lambda leaf: moved(leaf, order), parameters)
 
     @abstractmethod
     def tile_rows(self, k: int, d: int) -> int:
         """How many rows a tile should have."""
 
-    @abstractmethod
     def safe(self, parameters: Any, radius: Array) -> Array | bool:
         """Tell whether to take the fast form: it is right for rows no further than `radius` from the origin, and pays.
 
-        A plain False where shapes and dtype already tell: then the fast form is not compiled.
+        A plain False where shapes and dtype already tell, or there is one form alone: then no other is compiled.
         """
+        return False
 
     def tile_features(self, parameters: Any, x: Float[Array, "d t"], fast: bool) -> Any:
         """Give what log densities and statistics of a tile's rows, the columns of `x`, are both computed from."""
@@ -131,40 +148,100 @@ class SweptFamily(Family):
 
     @abstractmethod
     def centres(self, means: Float[Array, "k d"]) -> Any:
-        """Give parameters located at `means` with unit spread, from which statistics can be taken."""
+        """Give parameters located at encoded rows, with unit spread, from which statistics can be taken."""
+
+    @abstractmethod
+    def nearby(self, statistics: Any) -> Any:
+        """Give parameters near to rows with these statistics, taken at `centres` of 0."""
+
+    def encoded(self, x: Any) -> Any:
+        """Give rows of shape (n, d), of NumPy or JAX, as they are laid out in tiles: with what is found of them once.
+
+        What the methods for tiles take are columns of these.
+        """
+        return x
+
+    def embedded(self, x: Float[np.ndarray, "n e"]) -> np.ndarray:
+        """Give encoded rows as points whose Euclidean distances mean something, for k-means."""
+        return x
 
     @property
-    @abstractmethod
+    def peaked(self) -> bool:
+        """Whether the density of the prior has a mode whatever the rows."""
+        return True
+
+    def raised(self) -> SweptFamily:
+        """Give the family with a prior, all of whose modes lie inside: where they may not, one count more of each."""
+        return self
+
+    @property
     def group(self) -> str:
         """The maps of rows under which the model stays what it is, see `numerics.standardising`."""
+        return "none"
 
     @abstractmethod
     def n_parameters(self, k: int, d: int) -> int:
         """Number of free parameters of k components."""
 
     @abstractmethod
-    def resolved(self, k: int, moments: tuple[np.ndarray, np.ndarray]) -> SweptFamily:
-        """Replace every automatic setting by numbers, from the mean and covariance of the rows, and check it."""
+    def resolved(self, k: int, rows: Rows) -> SweptFamily:
+        """Replace every automatic setting by numbers taken from the rows, and check it.
 
-    @abstractmethod
+        Raises
+        ------
+        OptionError
+            A prior that does not fit.
+        DataError
+            Rows that the family has no density for, see `check`.
+        """
+
+    def check(self, rows: Rows) -> None:
+        """Refuse rows that the family has no density for; it is resolved.
+
+        Raises
+        ------
+        DataError
+            Names the first such cell.
+        """
+        return
+
     def standardised(self, frame: Affine) -> SweptFamily:
         """Give the same family for mapped rows: the prior is transformed exactly."""
+        return self
 
-    @abstractmethod
     def floor(self, reg_covar: float, frame: Affine) -> np.ndarray:
         """Give what is added to the covariances of mapped rows for `reg_covar` in original units."""
+        return np.zeros(())
 
     @abstractmethod
-    def given_parameters(self, means: np.ndarray | None, spreads: np.ndarray | None, frame: Affine) -> Any:
-        """Give parameters for mapped rows from those in original units; None stays None."""
+    def shapes(self, k: int, d: int) -> dict[str, tuple[int, ...]]:
+        """Give the shapes of what `given_parameters` takes and `quantities` has, by their names; it is resolved."""
 
     @abstractmethod
+    def given_parameters(self, given: Mapping[str, np.ndarray], frame: Affine) -> Any:
+        """Give parameters for mapped rows from those in original units, by their names; what is not given is None."""
+
     def map_parameters(self, parameters: Any, frame: Affine) -> Any:
         """Bring parameters of mapped rows back to original units."""
+        return parameters
 
     @abstractmethod
+    def quantities(self, parameters: Any) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Give the parameters as people know them: by name, their dimensions after leading axes, and their values.
+
+        Dimensions are "cluster" and those of `coordinates`. The first one is what a table of clusters shows.
+        """
+
+    SHOWN: ClassVar[str]
+    """The word that a table of clusters puts before the coordinate of a number: "mean" for example."""
+
+    def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
+        """Give the names along each dimension but "cluster", for columns with these names."""
+        return {"feature": list(columns)}
+
     def doubt(self, parameters: Any, frame: Affine, dtype: np.dtype[Any], reg_covar: float) -> str:
         """Tell what is wrong with a result in original units: "ill-conditioned", "reg_covar", or nothing ("")."""
+        return ""
 
     @abstractmethod
     def simulate(self, parameters: Any, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -178,6 +255,8 @@ class ConjugateFamily(SweptFamily):
     it.
     """
 
+    TIER = "c"
+
     @abstractmethod
     def update(self, statistics: Any) -> ConjugateFamily:
         """Give the family after rows with these statistics, its prior one for each component."""
@@ -188,6 +267,10 @@ class ConjugateFamily(SweptFamily):
 
         The log density of any row at the parameters, plus the constant, is its expected log density under the prior.
         """
+
+    @abstractmethod
+    def centre(self, k: int) -> Any:
+        """Give parameters at the centre of the prior, to be shown."""
 
     @abstractmethod
     def divergence(self, other: Any, k: int) -> Array:

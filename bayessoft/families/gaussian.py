@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +13,13 @@ from jax import Array
 from jax.lax import stop_gradient
 from jax.scipy.special import gammaln
 
+from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.covariance import Covariance, Moments
-from bayessoft.families.family import ConjugateFamily, Sample, pytree
+from bayessoft.families.family import ConjugateFamily, Sample, moved, pytree
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart, weak
 from bayessoft.families.structures import STRUCTURES
-from bayessoft.numerics import Affine
+from bayessoft.numerics import Affine, standardising
 
 __all__ = ["Gaussian", "GaussianParameters"]
 
@@ -54,6 +56,8 @@ class Gaussian(ConjugateFamily):
     prior : NormalInverseWishart, "weak" or None
         None is no prior: maximum likelihood.
     """
+
+    SHOWN: ClassVar[str] = "mean"
 
     covariance_type: str = "full"
     prior: Any = None
@@ -132,12 +136,8 @@ class Gaussian(ConjugateFamily):
         return replace(self, prior=prior)
 
     def arranged(self, parameters: GaussianParameters, order: np.ndarray) -> GaussianParameters:
-        def moved(leaf: Any) -> Any:
-            take: Any = np.take_along_axis if isinstance(leaf, np.ndarray) else jnp.take_along_axis
-            return take(leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1)
-
-        factors = parameters.factors if self.structure.tied else moved(parameters.factors)
-        return GaussianParameters(moved(parameters.means), factors)
+        factors = parameters.factors if self.structure.tied else moved(parameters.factors, order)
+        return GaussianParameters(moved(parameters.means, order), factors)
 
     def update(self, statistics: Moments) -> Gaussian:
         return replace(self, prior=self.prior.update(self.structure, statistics))
@@ -145,6 +145,9 @@ class Gaussian(ConjugateFamily):
     def expected(self, k: int) -> tuple[GaussianParameters, Array]:
         means, factors, constant = self.prior.for_each(self.structure, k).expected(self.structure)
         return GaussianParameters(means, factors), constant
+
+    def centre(self, k: int) -> GaussianParameters:
+        return self.expected(k)[0]
 
     def divergence(self, other: Gaussian, k: int) -> Array:
         mine, its = (family.prior.for_each(self.structure, k) for family in (self, other))
@@ -180,20 +183,25 @@ class Gaussian(ConjugateFamily):
         ones = jnp.ones(self.structure.shape(k, d), means.dtype)
         return GaussianParameters(means, jnp.eye(d, dtype=means.dtype) * ones if self.structure.matrix else ones)
 
+    def nearby(self, statistics: Moments) -> GaussianParameters:
+        least = jnp.finfo(statistics.weight.dtype).tiny
+        return self.centres(statistics.first / jnp.maximum(statistics.weight, least)[:, None])
+
     def n_parameters(self, k: int, d: int) -> int:
         return k * d + self.structure.size(k, d)
 
-    def resolved(self, k: int, moments: tuple[np.ndarray, np.ndarray]) -> Gaussian:
+    def resolved(self, k: int, rows: Rows) -> Gaussian:
         if self.prior is None:
             return self
         prior = self.prior
         if isinstance(prior, str):
             if prior != "weak":
                 raise OptionError(f"prior is {prior!r}: pass None, 'weak' or a NormalInverseWishart")
-            prior = weak(self.structure, k, *moments)
+            frame = standardising(rows.values, rows.weights, "affine")
+            prior = weak(self.structure, k, frame.shift, frame.matrix() @ frame.matrix().T)
         if not isinstance(prior, NormalInverseWishart):
             raise OptionError(f"prior is a {type(prior).__name__}: pass None, 'weak' or a NormalInverseWishart")
-        return replace(self, prior=prior.checked(self.structure, k, len(moments[0])))
+        return replace(self, prior=prior.checked(self.structure, k, rows.d))
 
     def standardised(self, frame: Affine) -> Gaussian:
         return self if self.prior is None else replace(self, prior=self.prior.standardised(self.structure, frame))
@@ -202,14 +210,29 @@ class Gaussian(ConjugateFamily):
         eye = self.structure.reduced(np.eye(len(frame.shift)))
         return reg_covar * self.structure.map_covariance(eye, frame.inverse_matrix())
 
-    def given_parameters(
-        self, means: np.ndarray | None, spreads: np.ndarray | None, frame: Affine
-    ) -> GaussianParameters:
-        factors = None
+    def shapes(self, k: int, d: int) -> dict[str, tuple[int, ...]]:
+        return {"means": (k, d), "covariances": self.structure.shape(k, d)}
+
+    def given_parameters(self, given: Mapping[str, np.ndarray], frame: Affine) -> GaussianParameters:
+        means, spreads, factors = given.get("means"), given.get("covariances"), None
         if spreads is not None:
             mapped = self.structure.map_covariance(np.asarray(spreads), frame.inverse_matrix())
             factors = np.asarray(self.structure.factor(jnp.asarray(mapped)))
         return GaussianParameters(None if means is None else frame.apply(np.asarray(means)), factors)
+
+    def quantities(self, parameters: GaussianParameters) -> dict[str, tuple[tuple[str, ...], Any]]:
+        per_cluster = () if self.structure.tied else ("cluster",)
+        within = len(self.structure.shape(2, 3)) - len(per_cluster)
+        return {
+            "means": (("cluster", "feature"), parameters.means),
+            "covariances": (
+                (*per_cluster, *("feature", "feature_bis")[:within]),
+                self.structure.dense(parameters.factors),
+            ),
+        }
+
+    def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
+        return {"feature": list(columns), "feature_bis": list(columns)}
 
     def map_parameters(self, parameters: GaussianParameters, frame: Affine) -> GaussianParameters:
         factors = self.structure.map_factor(np.asarray(parameters.factors, np.float64), frame.inverse_matrix())

@@ -6,6 +6,7 @@ ENGINES = {
     "em": "bayessoft.inference.em:EM",
     "cavi": "bayessoft.inference.cavi:CAVI",
     "gibbs": "bayessoft.inference.gibbs:Gibbs",
+    "map": "bayessoft.inference.gradient_map:GradientMAP",
     "nuts": "bayessoft.inference.nuts:NUTS",
 }
 """The engines by the string that names them."""

@@ -153,6 +153,6 @@ def _first(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Mi
 
 @jax.jit
 def _last(mixture: Mixture, rows: Tiles, posterior: Mixture) -> tuple[Array, Array, Array, Any]:
-    """Give the bound, the expected sizes, and the expected proportions and parameters of a posterior."""
+    """Give the bound, the expected sizes, and the centre of a posterior."""
     bound, statistics = _bound(mixture, rows, posterior)
-    return bound, statistics.weight, posterior.mean_weights(), posterior.expected()[1]
+    return bound, statistics.weight, *posterior.centre()

@@ -112,10 +112,19 @@ class EM(Climber):
 
     def check(self, mixture: Mixture) -> None:
         """Refuse a mixture that has no mode to climb to."""
+        if mixture.family.TIER == "a":
+            raise OptionError(
+                f"{mixture.family.name} has no M-step, which inference='em' needs: use 'map', or 'nuts' for draws"
+            )
         if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
             raise OptionError(
                 "a Dirichlet concentration below 1 has no mode for EM to find: pass 1 or more, or use "
                 "inference='cavi', 'gibbs' or 'nuts'"
+            )
+        if not mixture.family.peaked:
+            raise OptionError(
+                f"the prior {mixture.family.prior} has no mode for EM to find: pass concentrations and shapes of 1 or "
+                "more, or use inference='cavi', 'gibbs' or 'nuts'"
             )
 
     def begin(self, problem: Problem) -> EMState:

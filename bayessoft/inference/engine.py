@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -48,19 +48,27 @@ class Given:
     Attributes
     ----------
     weights : array of shape (k,) or None
-    means : array of shape (k, d) or None
-    covariances : array or None
-        Shaped by the family's structure.
+    parameters : mapping of str to array
+        By the names that the family's `quantities` have; a "covariances" alone does not tell clusters apart.
     """
 
     weights: Float[np.ndarray, " k"] | None = None
-    means: Float[np.ndarray, "k d"] | None = None
-    covariances: np.ndarray | None = None
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse parameters that the family does not have, or of other shapes than it has."""
+        for name, value in self.parameters.items():
+            if name not in shapes:
+                raise OptionError(f"there is no {name!r} to start from: pass {' and '.join(map(repr, shapes))}")
+            if value.shape != shapes[name] or not np.isfinite(value).all():
+                raise OptionError(
+                    f"{name} to start from have shape {value.shape}: pass finite numbers of shape {shapes[name]}"
+                )
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing is left to find."""
-        return self.weights is not None and self.means is not None and self.covariances is not None
+    def numbered(self) -> bool:
+        """Whether it tells which cluster is which."""
+        return bool(self.parameters.keys() - {"covariances"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +106,33 @@ class Problem:
     def pose(cls, mixture: Mixture, data: Rows, seed: int, reg_covar: float, given: Given) -> Problem:
         """Resolve the mixture's automatic settings and standardise the rows, inside `numerics.scoped`."""
         mixture = mixture.build(data)
-        if mixture.sizes is not None and mixture.sizes.order == "given" and given.means is None:
+        if mixture.sizes is not None and mixture.sizes.order == "given" and not given.numbered:
             raise OptionError("order='given' needs clusters in a known order: pass means_init, or order='any'")
+        given.check(mixture.family.shapes(mixture.k, data.d))
         frame = standardising(data.values, data.weights, mixture.family.group)
         tiles = mixture.lay_out(data.values, data.weights, frame)
         return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given)
 
     @property
-    def standard_values(self) -> Float[np.ndarray, "n d"]:
-        """The standardised rows as a NumPy array."""
-        return np.asarray(self.tiles.x).swapaxes(1, 2).reshape(-1, self.data.d)[: self.data.n]
+    def start(self) -> tuple[Any, Any]:
+        """What is given of the start, in the units of the standardised rows; None where nothing is."""
+        return self.given.weights, self.mixture.family.given_parameters(self.given.parameters, self.frame)
+
+    @property
+    def started(self) -> bool:
+        """Whether nothing of the start is left to find."""
+        return all(leaf is not None for leaf in jax.tree.leaves(self.start, is_leaf=lambda leaf: leaf is None))
+
+    @property
+    def device(self) -> str:
+        """The kind of device that the rows lie on."""
+        return next(iter(self.tiles.x.devices())).device_kind
+
+    @property
+    def standard_values(self) -> Float[np.ndarray, "n e"]:
+        """The standardised rows as they are laid out, as a NumPy array."""
+        x = np.asarray(self.tiles.x)
+        return x.swapaxes(1, 2).reshape(-1, x.shape[1])[: self.data.n]
 
 
 class Engine(ABC):
@@ -238,6 +263,7 @@ class Sampler(Engine):
 
     draws: int
     warmup: int
+    chains: int
 
     @property
     def steps(self) -> int:
@@ -247,6 +273,10 @@ class Sampler(Engine):
         """Give the result that the records of all steps hold: NumPy arrays with leading axes (c, steps)."""
         kept = jax.tree.map(lambda leaf: leaf[:, self.warmup :], records)
         return Draws(kept.weights, kept.parameters, kept.stats, kept.ancestry)
+
+    @abstractmethod
+    def begin_at(self, problem: Problem, weights: Float[Array, "c k"], parameters: Any) -> Any:
+        """Give the states of all chains before the first step, which begin at proportions and parameters."""
 
     @abstractmethod
     def at(self, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, key: Array) -> Any:
@@ -288,7 +318,7 @@ def conjugate_only(mixture: Mixture, name: str) -> None:
     """Refuse a family without conjugate prior, and size constraints."""
     if not isinstance(mixture.family, ConjugateFamily):
         raise OptionError(
-            f"{type(mixture.family).__name__} has no conjugate prior, which inference={name!r} needs: use 'nuts'"
+            f"{mixture.family.name} has no conjugate prior, which inference={name!r} needs: use 'nuts' or 'map'"
         )
     unconstrained_only(mixture, name)
 

@@ -119,7 +119,9 @@ class Gibbs(Sampler):
 
     def begin(self, problem: Problem) -> GibbsState:
         """Give the state before the first sweep, for each chain."""
-        weights, parameters = begin_chains(problem, self.chains)
+        return self.begin_at(problem, *begin_chains(problem, self.chains))
+
+    def begin_at(self, problem: Problem, weights: Array, parameters: Any) -> GibbsState:
         keys = jax.random.split(jax.random.key(problem.seed, impl="threefry2x32"), self.chains)
         every = jax.vmap(lambda *start: self.at(problem.standard, problem.tiles, *start))(weights, parameters, keys)
         return replace(every, repeated=bool((problem.data.weights > 1).any()))
@@ -246,7 +248,7 @@ class GibbsKernel(MCMCKernel):
             key, choice = jax.random.split(key)
             if sites is None:
                 chosen = jax.random.choice(choice, x, (k,), replace=False)
-                weights, parameters = jnp.full(k, 1 / k), mixture.family.centres(chosen)
+                weights, parameters = jnp.full(k, 1 / k), mixture.family.centres(mixture.family.encoded(chosen))
             else:
                 sites = jax.tree.map(_cast, sites)
                 weights, parameters = mixture.draw(lambda name, _: sites[name])

@@ -8,17 +8,15 @@ from numbers import Real
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpyro
 from jax import Array
 from numpyro.infer.hmc import hmc
-from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
+from numpyro.infer.util import ParamInfo
 
-from bayessoft.core import sweep
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import OptionError
 from bayessoft.inference.engine import Draw, Problem, Sampler, unconstrained_only, whole
 from bayessoft.inference.start import begin_chains
+from bayessoft.inference.unconstrained import constrained, log_joint, potential, unconstrained
 from bayessoft.mixture import Mixture
 
 __all__ = ["NUTS"]
@@ -75,25 +73,22 @@ class NUTS(Sampler):
 
     def begin(self, problem: Problem) -> Any:
         """Give the state before the first step, for each chain."""
-        weights, parameters = begin_chains(problem, self.chains)
+        return self.begin_at(problem, *begin_chains(problem, self.chains))
+
+    def begin_at(self, problem: Problem, weights: Array, parameters: Any) -> Any:
         keys = jax.random.split(jax.random.key(problem.seed), self.chains)
         return _begin(self.program, problem.standard, problem.tiles, weights, parameters, keys)
 
     def at(self, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, key: Array) -> Any:
-        tiny = jnp.finfo(weights.dtype).eps
-        weights = jnp.maximum(weights, tiny) / jnp.maximum(weights, tiny).sum()  # a given share of 0 lies at infinity
-        z = unconstrain_fn(_prior, (mixture,), {}, mixture.sites(weights, parameters))
-        return self._kernel(mixture, rows, z, None, None, key)[0]
+        return self._kernel(mixture, rows, unconstrained(mixture, weights, parameters), None, None, key)[0]
 
     def step(self, mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Draw]:
         state = self._kernel(mixture, rows, state.z, state.potential_energy, state.z_grad, state.rng_key)[1](
             state, (mixture, rows)
         )
-        sites = constrain_fn(_prior, (mixture,), {}, state.z)
-        weights, parameters = mixture.draw(lambda name, _: sites[name])
-        value = sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows)
+        weights, parameters = constrained(mixture, state.z)
         stats = {
-            "log_density": value + mixture.log_prior(weights, parameters),
+            "log_density": log_joint(mixture, rows, weights, parameters),
             "potential": state.potential_energy,
             "energy": state.energy,
             "acceptance_rate": state.accept_prob,
@@ -103,11 +98,11 @@ class NUTS(Sampler):
         }
         return state, Draw(weights, parameters, stats)
 
-    def _kernel(self, mixture: Mixture, rows: Tiles, z: Any, potential: Any, gradient: Any, key: Array) -> Any:
+    def _kernel(self, mixture: Mixture, rows: Tiles, z: Any, energy: Any, gradient: Any, key: Array) -> Any:
         """Give NumPyro's state at a position, and its step, which reads what making a state leaves behind."""
-        make, step = hmc(potential_fn_gen=_potential, algo="NUTS")
+        make, step = hmc(potential_fn_gen=potential, algo="NUTS")
         state = make(
-            ParamInfo(z, potential, gradient),
+            ParamInfo(z, energy, gradient),
             self.warmup,
             target_accept_prob=self.target_accept,
             max_tree_depth=self.max_tree_depth,
@@ -115,22 +110,6 @@ class NUTS(Sampler):
             rng_key=key,
         )
         return state, step
-
-
-def _prior(mixture: Mixture) -> tuple[Array, Any]:
-    """State the prior as a NumPyro model."""
-    return mixture.draw(numpyro.sample)
-
-
-def _model(mixture: Mixture, rows: Tiles) -> None:
-    """State the mixture of rows that are laid out already as a NumPyro model."""
-    weights, parameters = _prior(mixture)
-    numpyro.factor("x", sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows))
-
-
-def _potential(mixture: Mixture, rows: Tiles) -> Any:
-    """Give minus the log density of a position in unconstrained space."""
-    return partial(potential_energy, _model, (mixture, rows), {})
 
 
 @partial(jax.jit, static_argnums=0)

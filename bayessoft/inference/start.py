@@ -9,18 +9,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
 
 from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
+from bayessoft.families.family import seeded
 from bayessoft.inference.engine import Problem
+from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 
 __all__ = ["begin", "begin_chains", "begin_inside", "labels"]
 
 WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
+STEPS = 50  # of L-BFGS, where there is no M-step
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
 
@@ -76,29 +80,28 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
 
     What the problem gives of the start replaces what was found; where it gives everything, there is one start.
     """
-    given, family, frame, k = problem.given, problem.standard.family, problem.frame, problem.mixture.k
-    if given.complete:
-        parameters = family.given_parameters(given.means, given.covariances, frame)
-        return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], (given.weights, parameters))
+    if problem.started:
+        return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], problem.start)
     seeds = np.random.SeedSequence(problem.seed).generate_state(n_init)
-    x, w = problem.standard_values, problem.data.weights
+    x, w, k = problem.standard.family.embedded(problem.standard_values), problem.data.weights, problem.mixture.k
     label = np.zeros((n_init, *problem.tiles.w.shape), np.int32)
     for start, seed in zip(label.reshape(n_init, -1), seeds, strict=True):
         start[: len(x)] = labels(x, w, k, method, int(seed))
-    weights, parameters = _from_labels(problem.standard, problem.tiles, jnp.asarray(fresh(label)), floor)
-    if given.weights is not None:
-        weights = jnp.broadcast_to(_cast(given.weights, problem), weights.shape)
-    replaced = family.given_parameters(given.means, given.covariances, frame)
-    return weights, jax.tree.map(
+    standard, tiles, own = problem.standard, problem.tiles, jnp.asarray(fresh(label))
+    if standard.family.TIER == "a":
+        found = _fitted(standard, tiles, own, jax.random.key(problem.seed))
+    else:
+        found = _from_labels(standard, tiles, own, floor)
+    return jax.tree.map(
         lambda found, new: found if new is None else jnp.broadcast_to(_cast(new, problem), found.shape),
-        parameters,
-        replaced,
+        found,
+        problem.start,
     )
 
 
 def inside(mixture: Mixture) -> Mixture:
-    """Give a mixture with the modes of whose proportions are their means, inside the simplex: one more of each."""
-    return replace(mixture, weights=mixture.weights and mixture.weights.raised(1.0))
+    """Give a mixture all of whose modes lie inside: one more count of each proportion."""
+    return replace(mixture, family=mixture.family.raised(), weights=mixture.weights and mixture.weights.raised(1.0))
 
 
 def begin_inside(problem: Problem, method: str, n_init: int) -> tuple[Array, Any]:
@@ -123,9 +126,39 @@ def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
         for i, way in enumerate(WAYS)
     ]
     starts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *ways)
-    if problem.given.complete:
+    if problem.started:
         return jax.tree.map(lambda leaf: leaf[:, 0], starts)
     return _densest(problem.standard, inside(problem.standard), problem.tiles, starts)
+
+
+@jax.jit
+def _fitted(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], key: Array) -> tuple[Array, Any]:
+    """Give what `_from_labels` does for a family without an M-step, by L-BFGS from a draw of the prior."""
+    uphill = optax.lbfgs()
+
+    def one(start: tuple[Array, Array]) -> tuple[Array, Any]:
+        label, key = start
+
+        def loss(z: dict[str, Array]) -> Array:
+            weights, parameters = constrained(mixture, z)
+
+            @jax.checkpoint
+            def tile(x: Array, w: Array, own: Array) -> Array:
+                scores = mixture.family.tile_scores(parameters, x, False) + jnp.log(weights)[:, None]
+                return jnp.sum(w * jnp.take_along_axis(scores, own[None], 0)[0])
+
+            return -(over_tiles(tile, rows, label) + mixture.log_prior(weights, parameters)) / rows.w.sum()
+
+        def step(_: int, now: Any) -> Any:
+            z, memory = now
+            value, slope = optax.value_and_grad_from_state(loss)(z, state=memory)
+            move, memory = uphill.update(slope, memory, z, value=value, grad=slope, value_fn=loss)
+            return optax.apply_updates(z, move), memory
+
+        z = unconstrained(mixture, *mixture.draw(seeded(key)))
+        return constrained(mixture, lax.fori_loop(0, STEPS, step, (z, uphill.init(z)))[0])
+
+    return lax.map(one, (label, jax.random.split(key, len(label))))
 
 
 @jax.jit
@@ -133,6 +166,9 @@ def _densest(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> t
     """Give each chain the one of its starts with the highest posterior density after some steps under `climbing`."""
 
     def climbed(start: Any) -> Any:
+        if mixture.family.TIER == "a":
+            return *start, log_joint(mixture, rows, *start)
+
         def step(_: int, now: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
             weights, parameters = now[:2]
             value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows)
@@ -170,7 +206,7 @@ def _from_labels(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"],
 
     def one(label: Array) -> tuple[Array, Any]:
         rough = statistics(family.centres(jnp.zeros((k, d), rows.x.dtype)), label)
-        centre = family.centres(rough.first / jnp.maximum(rough.weight, jnp.finfo(rows.x.dtype).tiny)[:, None])
+        centre = family.nearby(rough)
 
         def better(_: int, found: tuple[Array, Any]) -> tuple[Array, Any]:
             usable = all_finite(found[1])

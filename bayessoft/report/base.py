@@ -1,7 +1,8 @@
-"""What every report shares: the outcome of a fit, the names of clusters, memberships as a table."""
+"""What every report shares: the outcome of a fit, the names of clusters and their numbers, memberships as a table."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "distributed",
     "membership_intervals",
     "memberships_table",
+    "shown",
     "summary",
 ]
 
@@ -36,7 +38,7 @@ class Outcome:
 
     Attributes
     ----------
-    estimator : GaussianMixture
+    estimator : GaussianMixture or MixtureModel
         The fitted estimator.
     table : CsvTable
         The rows it was fitted to.
@@ -66,6 +68,12 @@ class Outcome:
         return distributed(self.estimator)
 
     @property
+    def notes(self) -> dict[str, str | None]:
+        """What the saved model has to remember of its table: the id column, and what answers stand for."""
+        answers = {"answers": json.dumps(self.table.answers)} if self.table.answers else {}
+        return {"id": self.id} | answers
+
+    @property
     def constrained(self) -> bool:
         """Whether the sizes were fixed or bounded."""
         return getattr(self.estimator, "sizes", None) is not None
@@ -78,9 +86,33 @@ def distributed(estimator: Any) -> bool:
     return not isinstance(estimator.fit_.posterior, Point)
 
 
-def summary(estimator: Any) -> pd.DataFrame:
-    """Give an estimator's own table of the clusters, with the intervals that the command line reports."""
-    return estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
+def summary(outcome: Outcome) -> pd.DataFrame:
+    """Give an estimator's own table of the clusters, with the intervals, and the answers, that are reported."""
+    estimator = outcome.estimator
+    found = estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
+    word, numbers = shown(outcome)
+    first = found.shape[1] - len(numbers)
+    return found.set_axis([*found.columns[:first], *(f"{word} {label}" for label in numbers)], axis=1)
+
+
+def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:
+    """Give the numbers that tell the clusters apart: the word for them, and those of each column, or answer.
+
+    A column of two answers in a family of one probability a column is labelled by the second, but for plain 0 and 1.
+    """
+    from bayessoft.estimators import posterior
+
+    fit, answers = outcome.estimator.fit_, outcome.table.answers
+    columns = list(map(str, outcome.table.frame))
+    word = fit.mixture.family.SHOWN
+    found = {label.removeprefix(f"{word} "): values for label, values in posterior.shown(fit, columns).items()}
+    if not answers:
+        return word, found
+    if len(found) == len(columns):
+        labels = [name if answers[name] == ("0", "1") else f"{name}={answers[name][1]}" for name in columns]
+    else:
+        labels = [f"{name}={answer}" for name in columns for answer in answers[name]]
+    return word, dict(zip(labels, found.values(), strict=True))
 
 
 def membership_intervals(estimator: Any, frame: pd.DataFrame) -> Float[np.ndarray, "n k 2"] | None:

@@ -13,14 +13,20 @@ import numpy as np
 from jaxtyping import Float
 
 from bayessoft.data.readers import CsvTable
-from bayessoft.report.base import INTERVAL, Outcome, cluster_names, summary
+from bayessoft.diagnostics.convergence import DIVERGENT, ESS, RHAT, UNCLEAR
+from bayessoft.families import FAMILIES
+from bayessoft.fit import Point
+from bayessoft.inference import ENGINES
+from bayessoft.report.base import INTERVAL, Outcome, cluster_names, shown, summary
 from bayessoft.store import version
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["fit_document", "plain", "predict_document"]
+__all__ = ["diagnosis_document", "fit_document", "plain", "predict_document"]
 
+FAMILIES_BY_CLASS = {path.rpartition(":")[2]: name for name, (path, _) in FAMILIES.items()}
+ENGINES_BY_CLASS = {path.rpartition(":")[2]: name for name, path in ENGINES.items()}
 PACKAGES = ("jax", "numpyro", "numpy", "scikit-learn", "arviz")
 
 
@@ -38,14 +44,17 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
     -------
     dict
         Plain values that JSON can hold; numbers that are not finite are None. Lists by cluster are in the order of
-        the clusters, lists by column in the order of ``columns``.
+        the clusters, lists by column in the order of ``columns``. ``shown`` holds for each column, or answer, what
+        ``quantity`` says; ``means`` and ``standard_deviations`` are those of Gaussian components, else None.
     """
     estimator = outcome.estimator
-    table = summary(estimator)
+    table = summary(outcome)
+    quantity, numbers = shown(outcome)
     document: dict[str, Any] = {
         "command": "fit",
         **_source(outcome.table, outcome.id),
         "options": outcome.options,
+        "family": outcome.options["family"],
         "inference": outcome.options["inference"],
         "seed": outcome.options["seed"],
         "out": str(outcome.out),
@@ -63,7 +72,9 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
         "sizes": getattr(estimator, "sizes_", estimator.responsibilities_.sum(axis=0)),
         "prices": getattr(estimator, "prices_", None),
         "duality_gap": getattr(estimator, "duality_gap_", None),
-        "means": estimator.means_,
+        "quantity": quantity,
+        "shown": numbers,
+        "means": getattr(estimator, "means_", None),
         "standard_deviations": _spreads(estimator),
         "interval": INTERVAL if outcome.distributed else None,
         "weight_intervals": _intervals(table, "weight"),
@@ -71,11 +82,57 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
         "checks": _checks(estimator),
         "summary": table.to_dict(orient="list"),
         "device": outcome.device,
-        "dtype": str(estimator.means_.dtype),
+        "dtype": str(estimator.weights_.dtype),
         "seconds": {phase: round(seconds, 3) for phase, seconds in outcome.seconds.items()},
         "versions": _versions(),
     }
     return {key: plain(value) for key, value in document.items()}
+
+
+def diagnosis_document(model: Path, estimator: Any) -> dict[str, Any]:
+    """Give the document of a diagnosis.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of the fit.
+    estimator : estimator
+        The fitted estimator.
+
+    Returns
+    -------
+    dict
+        Plain values that JSON can hold. Under ``limits`` is what each check may be at most, the effective draws at
+        least. What the kind of fit has not is None.
+    """
+    fit, inference, checks = estimator.fit_, estimator.inference, _checks(estimator)
+    lead = None if checks is None else fit.posterior.log_density.shape
+    document = {
+        "command": "diagnose",
+        "model": str(model),
+        "family": _registered(FAMILIES_BY_CLASS, fit.mixture.family),
+        "inference": inference if isinstance(inference, str) else _registered(ENGINES_BY_CLASS, inference),
+        "clusters": cluster_names(len(estimator.weights_)),
+        "status": fit.status.name.lower(),
+        "status_text": fit.status.text,
+        "converged": estimator.converged_,
+        "n_iter": None if checks else estimator.n_iter_,
+        "lower_bound": estimator.lower_bound_ if isinstance(fit.posterior, Point) else None,
+        "elbo": getattr(estimator, "elbo_", None),
+        "log_relabellings": getattr(estimator, "log_relabellings_", None),
+        "duality_gap": getattr(estimator, "duality_gap_", None),
+        "chains": lead and lead[0],
+        "draws": lead and lead[1],
+        "checks": checks,
+        "limits": lead and {"rhat": RHAT, "ess": ESS * lead[0], "unclear": UNCLEAR, "divergent": DIVERGENT, "modes": 1},
+        "versions": _versions(),
+    }
+    return {key: plain(value) for key, value in document.items()}
+
+
+def _registered(names: Mapping[str, str], value: Any) -> str:
+    """Give the name of an object's class in a registry; the class's own where it is not there."""
+    return names.get(type(value).__name__, type(value).__name__)
 
 
 def predict_document(
@@ -141,7 +198,9 @@ def _source(table: CsvTable, id: str | None) -> dict[str, Any]:
         "n": len(table.frame),
         "columns": list(table.frame),
         "id": id,
+        "answers": table.answers or None,
         "left_out": table.left_out,
+        "left_out_as": f"not {table.kind}",
         "dropped": table.dropped,
     }
 
@@ -160,8 +219,10 @@ def _checks(estimator: Any) -> dict[str, Any] | None:
     return None if checks is None else {**asdict(checks), "text": checks.text}
 
 
-def _spreads(estimator: Any) -> Float[np.ndarray, "k d"]:
-    """Give the standard deviation of each column within each component."""
+def _spreads(estimator: Any) -> Float[np.ndarray, "k d"] | None:
+    """Give the standard deviation of each column within each component, of Gaussian ones."""
+    if not hasattr(estimator, "means_"):
+        return None
     k, d = estimator.means_.shape
     given = np.asarray(estimator.covariances_)
     if estimator.covariance_type in ("full", "tied"):

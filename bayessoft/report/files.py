@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayessoft import store
-from bayessoft.report.base import Outcome, membership_intervals, memberships_table, summary
+from bayessoft.report.base import Outcome, membership_intervals, memberships_table, shown, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def write_fit(outcome: Outcome, document: Mapping[str, Any], folder: Path) -> No
     folder : Path
         Where; it must not exist yet.
     """
-    from bayessoft.plots import memberships, save
+    from bayessoft.plots import memberships, profiles, save
 
     folder.mkdir()
     estimator, frame = outcome.estimator, outcome.table.frame
@@ -47,14 +47,18 @@ def write_fit(outcome: Outcome, document: Mapping[str, Any], folder: Path) -> No
     free = estimator.predict_proba(frame)
     intervals = membership_intervals(estimator, frame)
     write_table(memberships_table(free, frame.index, outcome.id, intervals), folder / names["memberships"])
-    shown = free
+    used = free
     if outcome.constrained:
-        shown = estimator.responsibilities_
-        constrained = memberships_table(shown, frame.index, outcome.id)
+        used = estimator.responsibilities_
+        constrained = memberships_table(used, frame.index, outcome.id)
         write_table(constrained, folder / names["memberships_constrained"])
-    summary(estimator).to_csv(folder / names["summary"], index_label="cluster")
-    store.save(estimator, folder / names["model"], notes={"id": outcome.id})
-    save(memberships(estimator, frame, probabilities=shown), folder / names["plot"])
+    summary(outcome).to_csv(folder / names["summary"], index_label="cluster")
+    store.save(estimator, folder / names["model"], notes=outcome.notes)
+    if hasattr(estimator, "means_"):
+        axes = memberships(estimator, frame, probabilities=used)
+    else:
+        axes = profiles(estimator, labels=list(shown(outcome)[1]))
+    save(axes, folder / names["plot"])
     if outcome.distributed:
         from bayessoft import arviz_io  # ArviZ takes a second to import
 

@@ -4,56 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from bayessoft.errors import OptionError, listed
+from bayessoft.families import FAMILIES
 
 __all__ = ["check", "estimator", "spelled_out"]
 
 CLIMBING = ("n_init", "max_iter")
 SAMPLING = ("chains", "draws", "warmup")
-USED = {"em": CLIMBING, "cavi": CLIMBING, "gibbs": SAMPLING, "nuts": (*SAMPLING, "target_accept")}
+SURVIVING = ("checkpoint", "time_limit")
+USED = {
+    "em": CLIMBING,
+    "cavi": CLIMBING,
+    "gibbs": (*SAMPLING, *SURVIVING),
+    "map": CLIMBING,
+    "nuts": (*SAMPLING, "target_accept", *SURVIVING),
+}
 """The options that each engine uses, by its name."""
 
 
 def check(options: Mapping[str, Any]) -> None:
     """Refuse options that the chosen engine does not use, and sizes that contradict each other."""
-    engine = options["inference"]
+    engine, family = options["inference"], options["family"]
+    if options["covariance"] is not None and family != "gaussian":
+        raise OptionError(f"--covariance is for --family gaussian, not {family}: leave it out")
     for name in dict.fromkeys(name for names in USED.values() for name in names):
         if options.get(name) is not None and name not in USED[engine]:
             others = " or ".join(other for other, names in USED.items() if name in names)
             raise OptionError(f"--{name.replace('_', '-')} is for --inference {others}, not {engine}: leave it out")
     if options["prior"] == "none" and engine != "em":
         raise OptionError(f"--prior none leaves {engine} without a posterior: leave it out, or use --inference em")
+    _check_checkpoint(options)
     bounds = [f"--{name.replace('_', '-')}" for name in ("min_size", "max_size") if options[name] is not None]
     if options["sizes"] is not None and bounds:
         raise OptionError(f"--sizes fixes what {' and '.join(bounds)} would bound: leave one of them out")
     _size_lists(options)
 
 
+def _check_checkpoint(options: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was not asked for, or with none."""
+    path, resume = options.get("checkpoint"), options.get("resume")
+    if resume and path is None:
+        raise OptionError("--resume needs the run to go on with: add --checkpoint FOLDER")
+    kept = path is not None and Path(path).is_dir() and any(Path(path).iterdir())
+    if kept and not resume:
+        raise OptionError(f"--checkpoint {path} holds a run: go on with it by --resume, or choose another folder")
+    if resume and not kept:
+        raise OptionError(f"--checkpoint {path} holds no run to go on with: leave out --resume to begin one there")
+
+
 def estimator(options: Mapping[str, Any]) -> Any:
     """Build the estimator that the options describe."""
-    from bayessoft.estimators.gaussian_mixture import GaussianMixture
-
-    given: dict[str, Any] = {name: options[name] for name in CLIMBING if options[name] is not None}
+    of_estimators = (*CLIMBING, *SURVIVING)
+    given: dict[str, Any] = {name: options[name] for name in of_estimators if options.get(name) is not None}
     if (sizes := _sizes(options)) is not None:
         given["sizes"] = sizes
     inference: Any = options["inference"]
     sampling = {
-        name: options[name] for name in USED[inference] if name not in CLIMBING and options.get(name) is not None
+        name: options[name] for name in USED[inference] if name not in of_estimators and options.get(name) is not None
     }
     if sampling:
         from bayessoft.estimators.base import engine_class
 
         inference = engine_class(inference)(**sampling)
-    return GaussianMixture(
-        options["components"],
-        covariance_type=options["covariance"],
-        prior="weak" if options["prior"] == "weak" else None,
-        inference=inference,
-        random_state=options["seed"],
-        **given,
-    )
+    given |= {"inference": inference, "random_state": options["seed"]}
+    if options["family"] == "gaussian":
+        from bayessoft.estimators.gaussian_mixture import GaussianMixture
+
+        prior = "weak" if options["prior"] == "weak" else None
+        return GaussianMixture(options["components"], covariance_type=options["covariance"], prior=prior, **given)
+    from bayessoft.estimators.mixture_model import MixtureModel
+
+    return MixtureModel(options["components"], _family(options["family"], options["prior"]), **given)
+
+
+def _family(name: str, prior: str | None) -> Any:
+    """Give the name of a family, whose prior is weak, or the family without one."""
+    if prior != "none":
+        return name
+    module, _, kind = FAMILIES[name][0].partition(":")
+    return getattr(import_module(module), kind)(prior=None)
 
 
 @contextmanager

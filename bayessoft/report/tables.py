@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bayessoft.errors import counted
 
-__all__ = ["print_fit", "print_prediction"]
+__all__ = ["print_diagnosis", "print_fit", "print_prediction"]
 
 SHORT = (1e-4, 1e9)  # numbers written without an exponent
 CELL = 14  # width of a cluster's column, when clusters are spread over several tables
@@ -36,11 +36,15 @@ def print_fit(document: Mapping[str, Any], console: Console) -> None:
             lines.append((f"  {document['interval']:.0%} interval", between))
     if document["prices"]:
         lines.append(("price (nats a row)", [_number(price, 3) for price in document["prices"]]))
-    spreads = zip(*document["standard_deviations"], strict=True)
-    for name, means, deviations in zip(document["columns"], zip(*document["means"], strict=True), spreads, strict=True):
-        lines.append((str(name), [_spread(m, s) for m, s in zip(means, deviations, strict=True)]))
-    head = len(lines) - len(document["columns"])
-    _print_clusters(console, document["clusters"], lines, head, "mean ± sd")
+    head, title = len(lines), f"{document['quantity']} by column"
+    deviations = document["standard_deviations"]
+    for j, (name, values) in enumerate(document["shown"].items()):
+        cells = [_number(value, 3) for value in values]
+        if deviations:
+            title = "mean ± sd"
+            cells = [_spread(value, own[j]) for value, own in zip(values, deviations, strict=True)]
+        lines.append((name, cells))
+    _print_clusters(console, document["clusters"], lines, head, title)
     for sentence in _ending(document):
         console.print(Text(sentence), soft_wrap=True)
 
@@ -62,6 +66,58 @@ def print_prediction(document: Mapping[str, Any], console: Console) -> None:
     _print_clusters(console, document["clusters"], lines, len(lines), "")
     for sentence in [_rows(document), f"written: {document['out']}"]:
         console.print(Text(sentence), soft_wrap=True)
+
+
+def print_diagnosis(document: Mapping[str, Any], console: Console) -> None:
+    """Print how a fit ended, and what its draws say of themselves.
+
+    Parameters
+    ----------
+    document : mapping
+        What `report.document.diagnosis_document` gave.
+    console : Console
+        Where to print.
+    """
+    made = f"{counted(len(document['clusters']), document['family'] + ' cluster')} by {document['inference']}"
+    sentences = [f"status: {'; '.join(_ended(document))}"]
+    if checks := document["checks"]:
+        made += f", {counted(document['chains'], 'chain')} of {counted(document['draws'], 'draw')}"
+        sentences = [*_overall(checks, document["limits"]), f"status: {document['status_text']}"]
+    console.print(Text(made), soft_wrap=True)
+    if checks:
+        console.print()
+        _print_quantities(checks, document["limits"], console)
+        console.print()
+    for sentence in sentences:
+        console.print(Text(sentence), soft_wrap=True)
+
+
+def _print_quantities(checks: Mapping[str, Any], limits: Mapping[str, Any], console: Console) -> None:
+    """Print the worst R-hat and number of effective draws of each quantity, under what they are to keep to."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("", no_wrap=True)
+    for name in ("R-hat", "effective draws", ""):
+        table.add_column(name, no_wrap=True, justify="right" if name else "left")
+    table.add_row(*(Text(text, style="dim") for text in ("", f"{limits['rhat']} at most", f"{limits['ess']} at least")))
+    for name, rhat in checks["rhat"].items():
+        ess = checks["ess"][name]
+        wrong = ["R-hat is high"] if rhat is not None and rhat > limits["rhat"] else []
+        wrong += ["few draws"] if ess is not None and ess < limits["ess"] else []
+        cells = "-" if rhat is None else f"{rhat:.3f}", "-" if ess is None else f"{ess:.0f}"
+        table.add_row(Text(name.replace("_", " ")), *cells, ", ".join(wrong))
+    console.print(table)
+
+
+def _overall(checks: Mapping[str, Any], limits: Mapping[str, Any]) -> list[str]:
+    """Say what concerns the draws as a whole."""
+    found = [f"clusters unclear in {checks['unclear']:.1%} of the draws ({limits['unclear']:.0%} at most)"]
+    modes = list(dict.fromkeys(checks["modes"]))
+    members = [", ".join(str(i) for i, own in enumerate(checks["modes"]) if own == mode) for mode in modes]
+    which = f": chains {'; '.join(members)}" if len(modes) > 1 else ""
+    found.append(f"chains in {counted(len(modes), 'mode')}{which} (1 is wanted)")
+    if checks["divergent"] is not None:
+        found.append(f"{checks['divergent']:.1%} of the transitions divergent ({limits['divergent']:.0%} at most)")
+    return found
 
 
 def _print_clusters(
@@ -88,22 +144,28 @@ def _print_clusters(
 
 def _ending(document: Mapping[str, Any]) -> list[str]:
     """Say how the fit ended, what it was made of, and where it lies."""
+    made = f"{_rows(document)}; {document['dtype']} on {document['device']}"
+    took = f"{sum(document['seconds'].values()):.1f} s, seed {document['seed']}"
+    written = f"written: {document['out']}/ ({', '.join(document['files'].values())})"
+    return [f"status: {'; '.join(_ended(document))}", f"{made}; {took}", written]
+
+
+def _ended(document: Mapping[str, Any]) -> list[str]:
+    """Say how the fit ended, and what it came to."""
     found = [document["status_text"]]
     if document["checks"]:
         found.append(document["checks"]["text"])
-    if document["checks"] is None:
+    else:
         found[0] += f" ({counted(document['n_iter'], 'iteration')})"
     if document["elbo"] is not None:
         across = document["elbo"] + document["log_relabellings"]
         found.append(f"evidence lower bound {document['elbo']:.7g} nats ({across:.7g} with log k! for their names)")
-    elif document["checks"] is None:
-        found.append(f"lower bound {document['lower_bound']:.6g} nats a row, BIC {_number(document['bic'], 7)}")
+    elif not document["checks"]:
+        bic = f", BIC {_number(document['bic'], 7)}" if "bic" in document else ""
+        found.append(f"lower bound {document['lower_bound']:.6g} nats a row{bic}")
     if document["duality_gap"] is not None:
         found.append(f"sizes held to a duality gap of {document['duality_gap']:.1e}")
-    made = f"{_rows(document)}; {document['dtype']} on {document['device']}"
-    took = f"{sum(document['seconds'].values()):.1f} s, seed {document['seed']}"
-    written = f"written: {document['out']}/ ({', '.join(document['files'].values())})"
-    return [f"status: {'; '.join(found)}", f"{made}; {took}", written]
+    return found
 
 
 def _rows(document: Mapping[str, Any]) -> str:
@@ -112,7 +174,7 @@ def _rows(document: Mapping[str, Any]) -> str:
     if document["dropped"]:
         text += f"; {counted(document['dropped'], 'incomplete row')} dropped"
     if document["left_out"]:
-        text += f"; left out, not numeric: {', '.join(document['left_out'])}"
+        text += f"; left out, {document['left_out_as']}: {', '.join(document['left_out'])}"
     return text
 
 

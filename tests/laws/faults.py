@@ -562,6 +562,124 @@ FAULTS = (
     ),
 )
 
+
+def at_centre(self: Any, statistics: Any, floor: Any) -> Any:
+    """The posterior mean in the place of the mode."""
+    return self.update(statistics).centre(len(statistics.weight))
+
+
+def without_constant(original: Any) -> Any:
+    return lambda self, theta: (original(self, theta)[0], 0 * original(self, theta)[1])
+
+
+def louder(original: Any) -> Any:
+    """Natural parameters 1 % too large."""
+    return lambda self, theta: (1.01 * original(self, theta)[0], original(self, theta)[1])
+
+
+def forgotten(original: Any) -> Any:
+    """The prior forgotten by the update: half of it is kept."""
+
+    def update(self: Any, statistics: Any) -> Any:
+        posterior = original(self, statistics)
+        return posterior.with_prior(jax.tree.map(lambda after, before: after - before / 2, posterior.prior, self.prior))
+
+    return update
+
+
+NAMES = {"poisson": "Poisson", "bernoulli": "Bernoulli", "categorical": "Categorical", "multinomial": "Multinomial"}
+FAULTS += tuple(
+    fault
+    for name, kind in NAMES.items()
+    for fault in (
+        Fault(
+            "fast_is_plain",
+            "test_linear_scores_are_log_densities",
+            {"name": name},
+            f"families.{name}:{kind}.natural",
+            "natural parameters 1 % too large",
+            louder,
+        ),
+        Fault(
+            "bayes_rule",
+            "test_linear_families_follow_bayes_rule",
+            {"name": name, "prior": "shared"},
+            f"families.{name}:{kind}.update",
+            "half of the prior forgotten",
+            forgotten,
+        ),
+        Fault(
+            "mode",
+            "test_linear_posteriors_are_flat_at_their_modes",
+            {"name": name, "prior": "each"},
+            f"families.{name}:{kind}.mode",
+            "the posterior mean in the place of its mode",
+            lambda original: at_centre,
+        ),
+        Fault(
+            "evidence",
+            "test_one_cluster_of_a_linear_family",
+            {"name": name, "prior": "shared"},
+            f"families.{name}:{kind}.expected",
+            "the posterior taken for certain at its centre",
+            lambda original: lambda self, k: (self.centre(k), 0 * original(self, k)[1]),
+        ),
+    )
+)
+FAULTS += (
+    Fault(
+        "fast_is_plain",
+        "test_linear_scores_are_log_densities",
+        {"name": "poisson"},
+        "families.poisson:Poisson.natural",
+        "the normaliser dropped",
+        without_constant,
+    ),
+    Fault(
+        "density",
+        "test_linear_densities_sum_to_one",
+        {"name": "multinomial", "inference": "cavi"},
+        "families.multinomial:Multinomial.log_base",
+        "the ways to order a row not counted",
+        lambda original: lambda self, x, gammaln: 0 * original(self, x, gammaln),
+    ),
+    Fault(
+        "evidence",
+        "test_predictive_densities_of_linear_families_are_scipys",
+        {"name": "poisson"},
+        "families.poisson:Poisson.tile_predictive",
+        "a tenth of a nat more",
+        adding(lambda self, k, x: 0.1),
+    ),
+    Fault(
+        "additive",
+        "test_linear_sweeps_over_parts_add_up",
+        {"name": "categorical"},
+        "families.linear:LinearFamily.tile_statistics",
+        "rows weighed equally",
+        taking(lambda self, theta, features, r, fast: (self, theta, features, r / r.sum(0), fast)),
+    ),
+    Fault(
+        "derivative",
+        "test_linear_gradients_and_hessians_are_autodiffs",
+        {"name": "poisson"},
+        "families.linear:LinearFamily.statistics_log_density",
+        "the normaliser counts 1 % more rows",
+        taking(lambda self, theta, s: (self, theta, replace(s, weight=1.01 * s.weight))),
+    ),
+    Fault(
+        "symmetry",
+        "test_linear_families_forget_the_order_of_clusters_rows_and_tiles",
+        {"name": "bernoulli"},
+        "families.linear:LinearFamily.parted",
+        "the first row of a tile laid out twice",
+        lambda original: (
+            lambda self, x: (jnp.concatenate([original(self, x)[0][:, :1]] * 2 + [x[:, 2:]], 1), original(self, x)[1])
+        ),
+    ),
+)
+
+LINEAR_PARTS = ("natural", "update", "mode", "expected")
 COVERED = (
     "core.sweep:",
     "core.assign:",
@@ -585,6 +703,9 @@ COVERED = (
     f"{COVARIANCE}:_middle",
     f"{PRIOR}:NormalInverseWishart.log_density",
     "families.weights:Dirichlet.log_density",
+    "families.linear:LinearFamily.tile_statistics",
+    "families.linear:LinearFamily.statistics_log_density",
+    *(f"families.{name}:{kind}.{part}" for name, kind in NAMES.items() for part in LINEAR_PARTS),
 )
 """Beginnings of targets of which each has at least one fault: the pass, the assignment, the dual, both forms of the
 score, the statistics, the mode, the priors and their posteriors, and the drawing of labels."""

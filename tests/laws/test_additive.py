@@ -6,7 +6,20 @@ import pytest
 
 from bayessoft import GaussianMixture
 
-from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, shares, start, statistics_of, swept
+from . import linear
+from .worlds import (
+    MEMBERS,
+    label,
+    laid_out,
+    linear_tiles,
+    parameters,
+    points,
+    proportions,
+    shares,
+    start,
+    statistics_of,
+    swept,
+)
 
 # Sums of about 40 terms of size 1 to 10 round to 1e-14; far from the origin (1e4) the rows themselves round at 2e-12,
 # and products about the origin would at 1e-8, so this also tells the two forms apart.
@@ -88,3 +101,18 @@ def test_the_size_of_tiles_changes_nothing(member, offset):
     whole = passed(member, laid_out(x, w, 64), offset)
     for tile_rows in (7, 8):  # 7 leaves a tile with filling
         close(passed(member, laid_out(x, w, tile_rows), offset), whole, **TOLERANCE[offset])
+
+
+@linear.names
+def test_linear_sweeps_over_parts_add_up(name):
+    """Halves, tiles of other sizes, and rows of weight 2 in the place of two rows."""
+    x, w = linear.points(name, 24), np.where(np.arange(24) % 4, 1.0, 2.0)
+    theta, logs = linear.parameters(name, K), np.log(proportions(K))
+
+    def passed(x, w, tile_rows=8):
+        return swept(linear.LINEAR[name], theta, logs, linear_tiles(name, x, w, tile_rows))
+
+    whole = passed(x, w)
+    close(total([passed(x[part], w[part]) for part in (slice(0, 10), slice(10, None))]), whole, **TOLERANCE[0.0])
+    close(passed(x, w, 7), whole, **TOLERANCE[0.0])
+    close(passed(np.repeat(x, w.astype(int), axis=0), np.ones(int(w.sum()))), whole, **TOLERANCE[0.0])

@@ -13,6 +13,7 @@ import pytest
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.weights import Dirichlet
 
+from . import linear
 from .worlds import MEMBERS, label, parameters, points, proportions, shares, statistics_of, with_prior
 
 K, D, N = 3, 2, 24
@@ -94,3 +95,35 @@ def test_proportions_follow_bayes_rule():
     np.testing.assert_allclose(after.concentration, posterior.concentration, rtol=1e-14)
     expected = counts @ after.expected_log() - after.divergence(prior.checked(3))
     np.testing.assert_allclose(expected, constants[0], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("prior", ["shared", "each"])
+@linear.names
+def test_linear_families_follow_bayes_rule(name, prior):
+    """The rule with SciPy's densities of rows and priors; the update; and the rule's mean, all one number."""
+    family, x, r = linear.under(name, prior, K), linear.points(name, N), shares(N, K)
+    statistics = linear.statistics_of(name, x, r)
+    after = linear.updated(name, family.prior, x, r)
+    constants = []
+    for seed in range(5):
+        theta = linear.parameters(name, K, seed)
+        likelihood = np.sum(r * linear.log_pmf(name, theta, x))
+        np.testing.assert_allclose(family.statistics_log_density(theta, statistics), likelihood, rtol=1e-12)
+        np.testing.assert_allclose(
+            family.log_prior(theta), linear.log_prior(name, spread(family.prior), theta), rtol=1e-11
+        )
+        constants.append(linear.log_prior(name, spread(family.prior), theta) + likelihood)
+        constants[-1] -= linear.log_prior(name, after, theta)
+    np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-9)  # terms of some hundred nats
+    half = [linear.statistics_of(name, x[part], r[:, part]) for part in (slice(0, 9), slice(9, N))]
+    posterior = family.update(half[0]).update(half[1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), posterior.prior, after)
+    at, below = posterior.expected(K)
+    assert (np.asarray(below) <= 0).all()
+    expected = family.statistics_log_density(at, statistics) + jnp.sum(statistics.weight * below)
+    np.testing.assert_allclose(expected - posterior.divergence(family, K), constants[0], rtol=0, atol=1e-9)
+
+
+def spread(prior):
+    """A prior with a leading axis over the components."""
+    return jax.tree.map(lambda value: np.broadcast_to(value, (K, value.shape[-1])), prior)

@@ -11,6 +11,7 @@ from numpyro.infer.util import log_density
 from bayessoft import GaussianMixture, NormalInverseWishart
 from bayessoft.families.weights import Dirichlet
 
+from . import linear
 from .worlds import KINDS, MEMBERS, label, points, some, start, with_prior
 
 K, N = 2, 54
@@ -126,3 +127,30 @@ def test_a_start_given_in_original_units_has_the_density_it_states():
         for w, m, p in zip(begin["weights_init"], begin["means_init"], begin["precisions_init"], strict=True)
     ]
     np.testing.assert_allclose(gm.lower_bound_, np.log(np.sum(densities, 0)).mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("inference", ["em", "cavi"])
+@linear.names
+def test_linear_densities_sum_to_one(name, inference):
+    from bayessoft import MixtureModel
+
+    family = linear.under(name, "shared", K)
+    model = MixtureModel(K, family, inference=inference, max_iter=3, random_state=0).fit(linear.points(name, N))
+    total = np.exp(model.score_samples(linear.every_row(name))).sum()
+    # 1e5 terms; of predictive densities of counts, whose tails fall as 1.6 to the minus count, 1e-8 lies beyond
+    np.testing.assert_allclose(total, 1, atol=1e-7 if (name, inference) == ("poisson", "cavi") else 1e-10)
+
+
+@linear.names
+def test_linear_objectives_are_log_density_plus_log_prior(name):
+    from bayessoft import MixtureModel
+
+    x, family = linear.points(name, N), linear.under(name, "each", K)
+    model = MixtureModel(K, family, weight_concentration_prior=2.0, tol=1e-13, max_iter=5000, random_state=0).fit(x)
+    theta = type(linear.parameters(name, K))(*(jnp.asarray(value) for value in model.parameters_.values()))
+    logs = linear.log_pmf(name, theta, x) + np.log(model.weights_)[:, None]
+    expected = np.logaddexp.reduce(logs, 0).mean()
+    expected += (
+        linear.log_prior(name, family.prior, theta) + Dirichlet([2.0] * K).log_density(jnp.asarray(model.weights_))
+    ) / N
+    np.testing.assert_allclose(model.lower_bound_, expected, atol=1e-9)  # as of Gaussians

@@ -6,11 +6,13 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from jax.flatten_util import ravel_pytree
+from jax.scipy.special import gammaln
 
 from bayessoft.core import sweep as core
 from bayessoft.families.gaussian import GaussianParameters
 
-from .worlds import MEMBERS, covariances, laid_out, points, proportions, some
+from . import linear
+from .worlds import MEMBERS, covariances, laid_out, linear_tiles, points, proportions, some
 
 K, D, N = 2, 2, 12
 
@@ -71,3 +73,43 @@ def test_derivatives_in_the_rows_are_refused():
 
     with pytest.raises(TypeError, match="no derivative in the rows"):
         jax.grad(of_rows)(laid_out(points(N, D)).x)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "poisson" else pytest.param(name, marks=pytest.mark.statistical) for name in linear.LINEAR]
+)
+def test_linear_gradients_and_hessians_are_autodiffs(name):
+    family, theta, x = linear.LINEAR[name], linear.parameters(name, K), linear.points(name, N)
+    u, unravel = ravel_pytree((jax.tree.map(jnp.log, theta), jnp.log(jnp.asarray(proportions(K)))))
+    rows, w = linear_tiles(name, x, np.random.default_rng(2).random(N) + 0.5, 8), np.random.default_rng(2)
+    w = w.random(N) + 0.5
+
+    def built(u):
+        logs, log_weights = unravel(u)
+        return jax.tree.map(jnp.exp, logs), log_weights
+
+    def fast(u):
+        return core.log_likelihood(family, *built(u), rows)
+
+    def plain(u):
+        theta, log_weights = built(u)
+        scores = dist_log_prob(name, theta, x) + log_weights[:, None]
+        return jnp.sum(w * jax.nn.logsumexp(scores, axis=0))
+
+    for of in (jax.value_and_grad, jax.hessian):
+        a, b = jax.jit(of(fast))(u), jax.jit(of(plain))(u)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10), a, b)
+
+
+def dist_log_prob(name, theta, x):
+    """Log densities (k, n) as they are written in books, free of what parameters sum to."""
+    if name == "poisson":
+        return jnp.sum(x * jnp.log(theta.rates)[:, None] - theta.rates[:, None] - gammaln(x + 1), -1)
+    if name == "bernoulli":
+        p = theta.probabilities[:, None]
+        return jnp.sum(x * jnp.log(p) + (1 - x) * jnp.log(1 - p), -1)
+    if name == "multinomial":
+        constant = gammaln(x.sum(1) + 1) - gammaln(x + 1).sum(1)
+        return jnp.sum(x * jnp.log(theta.shares)[:, None], -1) + constant
+    ones = np.hstack([x[:, [j]] == np.arange(most) for j, most in enumerate(linear.LEVELS)])
+    return jnp.log(theta.probabilities) @ ones.T

@@ -16,7 +16,8 @@ from bayessoft.families.weights import Dirichlet
 from bayessoft.inference.cavi import _bound
 from bayessoft.mixture import Mixture
 
-from .worlds import MEMBERS, label, laid_out, parameters, points, some, statistics_of, with_prior
+from . import linear
+from .worlds import MEMBERS, label, laid_out, linear_tiles, parameters, points, some, statistics_of, with_prior
 
 D, N = 2, 6
 
@@ -94,3 +95,22 @@ def test_the_bound_is_the_mean_it_states(member):
     # the mean of independent draws: 4.5 standard errors, a false alarm in 150 000 seeds, and the seed is fixed
     assert abs(each.mean() - found) < 4.5 * each.std() / np.sqrt(draws)
     assert each.std() / np.sqrt(draws) < 0.1
+
+
+@pytest.mark.parametrize("prior", ["shared", "each"])
+@linear.names
+def test_one_cluster_of_a_linear_family(name, prior):
+    x, mixture = linear.points(name, N), Mixture(1, linear.under(name, prior, 1), Dirichlet(1.5).checked(1))
+    chain, after = 0.0, mixture
+    for row in x:
+        chain += float(linear.predictive(name, after.family.prior, row[None])[0])
+        after = after.update(linear.statistics_of(name, row[None], np.ones((1, 1))))
+    found = bound(mixture, linear_tiles(name, x, np.ones(N), 4), after)
+    np.testing.assert_allclose(found, chain, rtol=0, atol=1e-11)
+
+
+@linear.names
+def test_predictive_densities_of_linear_families_are_scipys(name):
+    family, x = linear.under(name, "each", 3), linear.points(name, 12, seed=2)
+    found = family.tile_predictive(3, jnp.asarray(linear.encoded(name, x)))
+    np.testing.assert_allclose(found[0], linear.predictive(name, family.prior, x), rtol=1e-11, atol=1e-12)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from . import linear
 from .worlds import MEMBERS, label, parameters, points, shares, statistics_of
 
 
@@ -69,3 +70,25 @@ def test_the_density_of_statistics_is_the_sum_over_rows(member):
     statistics = collected(member, other, x, r, False)
     expected = np.sum(r * both_scores(member, theta, x, False)[1])
     np.testing.assert_allclose(member.statistics_log_density(theta, statistics), expected, rtol=1e-12)
+
+
+@linear.names
+def test_linear_scores_are_log_densities(name):
+    """SciPy's, and those of the stated likelihood."""
+    family, theta, x = linear.LINEAR[name], linear.parameters(name, 2), linear.points(name, 7)
+    found = family.tile_scores(theta, jax.numpy.asarray(linear.encoded(name, x)), False)
+    np.testing.assert_allclose(found, linear.log_pmf(name, theta, x), rtol=1e-11)  # a dozen terms of some nats
+    stated = family.likelihood(theta)
+    assert stated.event_shape == (linear.D,)
+    x = linear.every_row(name)[::7]  # of a multinomial, with its total
+    found = family.tile_scores(theta, jax.numpy.asarray(linear.encoded(name, x)), False)
+    np.testing.assert_allclose(found, stated.log_prob(x[:, None, :]).T, rtol=1e-11)
+
+
+@linear.names
+def test_linear_scores_in_single_precision(name):
+    family, theta, x = linear.LINEAR[name], linear.parameters(name, 2), linear.points(name, 7)
+    single = jax.tree.map(lambda leaf: leaf.astype(np.float32), theta)
+    found = family.tile_scores(single, jax.numpy.asarray(linear.encoded(name, x), np.float32), False)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, linear.log_pmf(name, theta, x), rtol=1e-5)

@@ -13,6 +13,7 @@ from bayessoft.families.gaussian import GaussianParameters
 from bayessoft.families.weights import Dirichlet
 from bayessoft.mixture import Mixture
 
+from . import linear
 from .worlds import MEMBERS, PRIORS, label, parameters, points, shares, statistics_of, with_prior
 
 K, D, N = 3, 2, 24
@@ -45,3 +46,36 @@ def test_the_posterior_is_flat_at_its_mode(member, prior):
     np.testing.assert_allclose(weights_slope - weights_slope.mean(), 0, atol=1e-10)
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-14)
     assert float(slope(theta.means + 0.01, spread * 1.01, weights)[0]) < float(value)
+
+
+@pytest.mark.parametrize("prior", ["none", "shared", "each"])
+@linear.names
+def test_linear_posteriors_are_flat_at_their_modes(name, prior):
+    """With respect to the rates, or to the probabilities along the simplex."""
+    family, x, r = linear.under(name, prior, K), linear.points(name, N), shares(N, K)
+    statistics = linear.statistics_of(name, x, r)
+    theta = family.mode(statistics, 0.0)
+    groups = [np.arange(linear.D)]
+    if name == "categorical":
+        groups = np.split(np.arange(sum(linear.LEVELS)), np.cumsum(linear.LEVELS)[:-1])
+
+    def log_posterior(array):
+        at = type(theta)(array)
+        return family.statistics_log_density(at, statistics) + family.log_prior(at)
+
+    (array,) = jax.tree.leaves(theta)
+    slope = np.array(jax.grad(log_posterior)(array))
+    if name in ("categorical", "multinomial"):  # along the simplex alone
+        for of in groups:
+            np.testing.assert_allclose(array[:, of].sum(1), 1, rtol=1e-12)
+            slope[:, of] -= slope[:, of].mean(1, keepdims=True)
+    np.testing.assert_allclose(slope, 0, atol=1e-9)  # N terms of size 1 to 100
+
+
+@linear.names
+def test_where_nothing_is_known_modes_are_finite(name):
+    """A cluster without rows, and answers that never occur, without a prior."""
+    family = linear.LINEAR[name]
+    theta = family.mode(linear.statistics_of(name, linear.points(name, N), np.eye(K)[:, [0] * N]), 0.0)
+    scores = family.tile_scores(theta, jnp.asarray(linear.encoded(name, linear.every_row(name)[:50])), False)
+    assert np.isfinite(np.asarray(scores)).all()

@@ -8,7 +8,8 @@ import pytest
 from bayessoft import GaussianMixture
 from bayessoft.core.allocate import allocate
 
-from .worlds import MEMBERS, label, laid_out, parameters, points, proportions, rowwise, some, start, swept
+from . import linear
+from .worlds import MEMBERS, label, laid_out, linear_tiles, parameters, points, proportions, rowwise, some, start, swept
 
 N, K, D = 54, 3, 2
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # ten steps on purpose
@@ -85,3 +86,27 @@ def test_a_fit_follows_its_start_and_forgets_the_order_of_rows(member):
     np.testing.assert_allclose(other.covariances_, permuted(member, one.covariances_), **FITTED)
     np.testing.assert_allclose(other.lower_bound_, one.lower_bound_, **FITTED)
     np.testing.assert_allclose(other.predict_proba(x), one.predict_proba(x)[:, CLUSTERS], **FITTED)
+
+
+@linear.names
+def test_linear_families_forget_the_order_of_clusters_rows_and_tiles(name):
+    family, x, w = linear.LINEAR[name], linear.points(name, 24), np.random.default_rng(1).random(24)
+    theta, pi, order = linear.parameters(name, K), proportions(K), np.random.default_rng(2).permutation(24)
+    value, s = swept(family, theta, np.log(pi), linear_tiles(name, x, w, 8))
+    turned = family.arranged(theta, CLUSTERS)
+    other, t = swept(family, turned, np.log(pi)[CLUSTERS], linear_tiles(name, x[order], w[order], 7))
+    np.testing.assert_allclose(other, value, **CLOSE)
+    np.testing.assert_allclose(t.weight, s.weight[CLUSTERS], **CLOSE)
+    np.testing.assert_allclose(t.first, s.first[CLUSTERS], **CLOSE)
+
+
+@pytest.mark.parametrize("name", [name for name in linear.LINEAR if name != "categorical"])
+def test_the_fit_of_linear_components_follows_the_columns(name):
+    from bayessoft import MixtureModel
+
+    x, columns = linear.points(name, N), np.array([2, 0, 1])
+    options = dict(max_iter=10, tol=0, random_state=0)
+    one, other = (MixtureModel(K, name, **options).fit(rows) for rows in (x, x[:, columns]))
+    for key, value in one.parameters_.items():
+        np.testing.assert_allclose(other.parameters_[key], value[:, columns], **FITTED)
+    np.testing.assert_allclose(other.score_samples(x[:, columns]), one.score_samples(x), **FITTED)

@@ -11,7 +11,8 @@ from scipy.stats import kstest, multivariate_normal
 
 from bayessoft.core.allocate import allocate, uniforms
 
-from .worlds import MEMBERS, dense, label, laid_out, parameters, points, proportions, rowwise, swept
+from . import linear
+from .worlds import MEMBERS, dense, label, laid_out, linear_tiles, parameters, points, proportions, rowwise, swept
 
 N, K, D = 5, 3, 2
 
@@ -74,3 +75,17 @@ def test_uniform_numbers_are_uniform():
         # Kolmogorov and Smirnov's distance, exceeded once in a million; neighbours are uncorrelated
         assert kstest(u, "uniform").pvalue > 1e-6
         assert abs(np.corrcoef(u[1:], u[:-1])[0, 1]) < 5 / np.sqrt(len(u))
+
+
+@linear.names
+def test_likelihood_and_memberships_of_linear_families_by_enumeration(name):
+    x, pi, theta = linear.points(name, N), proportions(K), linear.parameters(name, K)
+    joint = np.log(pi) + linear.log_pmf(name, theta, x).T
+    labelings = np.array(list(product(range(K), repeat=N)))
+    logs = joint[np.arange(N), labelings].sum(1)
+    evidence = logsumexp(logs)
+    marginals = np.array([[np.exp(logsumexp(logs[z == j]) - evidence) for j in range(K)] for z in labelings.T])
+    value, statistics = swept(linear.LINEAR[name], theta, np.log(pi), linear_tiles(name, x, np.ones(N), 4))
+    np.testing.assert_allclose(value, evidence, rtol=1e-12)
+    np.testing.assert_allclose(statistics.weight, marginals.sum(0), rtol=1e-11)
+    np.testing.assert_allclose(statistics.base, linear.statistics_of(name, x, marginals.T).base, atol=1e-11)

@@ -13,10 +13,12 @@ from bayessoft.families.gaussian import Gaussian, GaussianParameters
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.structures import STRUCTURES
 
+from .linear import LINEAR
+
 KINDS = tuple(STRUCTURES)
-CASES = {"gaussian": [Gaussian(kind) for kind in KINDS]}
+MEMBERS = [Gaussian(kind) for kind in KINDS]
+CASES = {"gaussian": MEMBERS, **LINEAR}
 """The members of every registered family; a test compares the names with the registry."""
-MEMBERS = [member for members in CASES.values() for member in members]
 PRIORS = ("none", pytest.param("shared", marks=pytest.mark.statistical), "each")
 
 
@@ -81,6 +83,11 @@ def proportions(k: int, seed: int = 0) -> np.ndarray:
 def laid_out(x: np.ndarray, weights: np.ndarray | None = None, tile_rows: int = 16) -> core.Tiles:
     """Rows in tiles."""
     return core.tiles(x, np.ones(len(x)) if weights is None else weights, np.dtype(np.float64), tile_rows)
+
+
+def linear_tiles(name: str, x: np.ndarray, w: np.ndarray, tile_rows: int) -> core.Tiles:
+    """Rows of a family with linear scores in tiles."""
+    return core.tiles(x, w, np.dtype(np.float64), tile_rows, LINEAR[name].encoded)
 
 
 @jax.jit

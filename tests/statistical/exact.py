@@ -6,8 +6,10 @@ themselves: nothing of the library enters but the statement of the prior.
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
+from laws import linear
 from scipy.special import gammaln, logsumexp, multigammaln
 from scipy.stats import beta, multivariate_t
 from scipy.stats import t as student
@@ -23,7 +25,7 @@ class World:
     x: np.ndarray
     k: int
     alpha: float
-    prior: NormalInverseWishart
+    prior: Any
     points: np.ndarray
 
     def clusters(self, z: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
@@ -118,3 +120,38 @@ SCALES["tied"] = SCALES["full"]
 def small(kind: str) -> World:
     """Six rows that two clusters share in doubt."""
     return World(kind, X, 2, 1.5, NormalInverseWishart(np.array([1.5, 1.0]), 0.5, 5.0, SCALES[kind]), POINTS)
+
+
+@dataclass(frozen=True)
+class LinearWorld(World):
+    """The same for a family with a linear score: a labeling's evidence is the chain of its clusters' predictions."""
+
+    def log_evidence(self, z: np.ndarray) -> float:
+        """Log density of rows with these labels, parameters integrated out."""
+        total = 0.0
+        for j in range(self.k):
+            rows = self.x[z == j]
+            for i, row in enumerate(rows):
+                total += float(linear.predictive(self.kind, self._after(rows[:i]), row[None])[0])
+        return total
+
+    def predictive(self, z: np.ndarray) -> np.ndarray:
+        """Density of further rows at the points under each cluster."""
+        afters = [self._after(self.x[z == j]) for j in range(self.k)]
+        return np.array([np.exp(linear.predictive(self.kind, after, self.points)) for after in afters])
+
+    def _after(self, rows: np.ndarray) -> Any:
+        return linear.updated(self.kind, self.prior, rows, np.ones((1, len(rows))))
+
+
+def small_linear(name: str) -> LinearWorld:
+    """Six rows that two clusters share in doubt."""
+    every = {
+        "poisson": [[0, 1, 2], [1, 0, 3], [6, 2, 0], [8, 3, 1], [3, 1, 1], [7, 4, 0]],
+        "bernoulli": [[0, 1, 1], [0, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [1, 0, 1]],
+        "categorical": [[0, 1, 1], [0, 2, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [1, 2, 1]],
+        "multinomial": [[5, 1, 0], [3, 2, 0], [0, 1, 4], [1, 0, 4], [2, 2, 1], [0, 2, 3]],
+    }
+    x = np.array(every[name], float)
+    further = linear.points(name, 3, seed=3) if name != "multinomial" else np.array([[4.0, 1, 0], [1, 1, 3], [0, 5, 0]])
+    return LinearWorld(name, x, 2, 1.5, linear.under(name, "shared", 2).prior, further)

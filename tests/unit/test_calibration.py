@@ -6,8 +6,25 @@ import jax
 import numpy as np
 import pytest
 
-from bayessoft import CAVI, NUTS, Between, Dirichlet, Gaussian, Gibbs, Mixture, NormalInverseWishart, calibrate
+from bayessoft import (
+    CAVI,
+    NUTS,
+    Bernoulli,
+    Beta,
+    Between,
+    Categorical,
+    Dirichlet,
+    Gamma,
+    Gaussian,
+    Gibbs,
+    Mixture,
+    Multinomial,
+    NormalInverseWishart,
+    Poisson,
+    calibrate,
+)
 from bayessoft.errors import OptionError
+from bayessoft.families import FAMILIES as REGISTRY
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart as Prior
 from bayessoft.studies.calibration import Calibration, holm
 
@@ -27,10 +44,14 @@ def all_even(found: dict[str, Calibration]) -> bool:
     return min(holm(every).values()) >= LEVEL
 
 
-def test_gibbs_is_calibrated_and_a_wrong_assumption_is_not():
+def test_gibbs_is_calibrated():
     right = calibrate(world(), n=6, simulations=400)
     assert not right.rejected()
     assert all(ranks.min() >= 0 and ranks.max() <= 99 for ranks in right.ranks.values())
+
+
+@pytest.mark.statistical
+def test_a_wrong_assumption_is_rejected():
     wrong = calibrate(world(), n=6, simulations=400, assumed=world(alpha=8.0))
     assert wrong.rejected()
     table = wrong.summary()
@@ -71,17 +92,41 @@ def test_gibbs_is_calibrated_for_every_structure():
     assert all_even(found)
 
 
+FAMILIES = {
+    "poisson": Poisson(Gamma(np.array([2.0, 3.0]), 0.5)),
+    "bernoulli": Bernoulli(Beta(1.5, np.array([2.0, 0.8]))),
+    "categorical": Categorical(Dirichlet(1.2), (2, 3)),
+    "multinomial": Multinomial(Dirichlet(np.array([0.8, 1.0, 2.0])), 5),
+}
+
+
+@pytest.mark.statistical
+def test_gibbs_is_calibrated_for_every_family():
+    """Every conjugate family but the Gaussian, whose structures are above."""
+    assert FAMILIES.keys() | {"gaussian"} == REGISTRY.keys()
+    found = {name: calibrate(Mixture(3, family, Dirichlet(2.0)), n=10) for name, family in FAMILIES.items()}
+    print({name: each.summary().round(3).to_dict("index") for name, each in found.items()})
+    assert all_even(found)
+
+
 @pytest.mark.statistical
 def test_nuts_is_calibrated():
-    engine = NUTS(draws=19, warmup=100)
-    found = {
-        kind: calibrate(world(kind), n=8, engine=engine, simulations=200, thin=3) for kind in ("full", "tied", "diag")
-    }
+    engine, options = NUTS(draws=19, warmup=100), dict(simulations=200, thin=3)
+    found = {kind: calibrate(world(kind), n=8, engine=engine, **options) for kind in ("full", "tied", "diag")}
+    for name in ("poisson", "categorical"):
+        found[name] = calibrate(Mixture(2, FAMILIES[name], Dirichlet(2.0)), n=8, engine=engine, **options)
     assert all_even(found)
 
 
 def doubled(original):
     return lambda self, weight: replace(original(self, weight), concentration=original(self, weight).concentration * 2)
+
+
+def half_a_row(original):
+    def update(self, statistics):
+        return original(self, replace(statistics, weight=statistics.weight / 2))
+
+    return update
 
 
 def dropped(original):
@@ -94,15 +139,15 @@ def dropped(original):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
-    ("holder", "name", "fault"),
-    [(Dirichlet, "update", doubled), (Prior, "update", dropped)],
-    ids=["concentration doubled", "a degree of freedom less"],
+    ("holder", "fault", "family"),
+    [(Dirichlet, doubled, "full"), (Prior, dropped, "full"), (Poisson, half_a_row, "poisson")],
+    ids=["concentration doubled", "a degree of freedom less", "rows counted half"],
 )
-def test_faults_are_rejected_in_nine_of_ten_repeats(monkeypatch, holder, name, fault):
-    monkeypatch.setattr(holder, name, fault(getattr(holder, name)))
+def test_faults_are_rejected_in_nine_of_ten_repeats(monkeypatch, holder, fault, family):
+    monkeypatch.setattr(holder, "update", fault(holder.update))
     jax.clear_caches()
-    options = dict(n=8, simulations=500)
-    found = [calibrate(world("full"), random_state=seed, **options).rejected() for seed in range(10)]
+    mixture = Mixture(2, FAMILIES[family], Dirichlet(2.0)) if family in FAMILIES else world(family)
+    found = [calibrate(mixture, random_state=seed, n=8, simulations=500).rejected() for seed in range(10)]
     jax.clear_caches()
     assert sum(found) >= 9
 

@@ -17,12 +17,17 @@ import pytest
 import xarray
 
 from bayessoft import store
-from bayessoft.cli import Covariance, Inference, app
+from bayessoft.cli import Covariance, Family, Inference, app
 from bayessoft.core.sizes import Between, Fixed
+from bayessoft.data.readers import read_answers
 from bayessoft.errors import FitError, OptionError
 from bayessoft.estimators.gaussian_mixture import GaussianMixture
+from bayessoft.estimators.mixture_model import MixtureModel
+from bayessoft.families import FAMILIES
+from bayessoft.families.poisson import Poisson
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.inference import ENGINES
+from bayessoft.inference.gibbs import Gibbs
 from bayessoft.report import base, console, document, runtime, settings, tables
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +116,10 @@ def test_the_document_of_a_fit(fitted):
     assert sum(found["sizes"]) == pytest.approx(342, rel=1e-12)
     assert sum(found["weights"]) == pytest.approx(1, rel=1e-12)
     assert np.shape(found["means"]) == np.shape(found["standard_deviations"]) == (3, 4)
+    assert (found["family"], found["quantity"], found["answers"]) == ("gaussian", "mean", None)
+    np.testing.assert_array_equal(np.transpose(list(found["shown"].values())), found["means"])
+    assert list(found["shown"]) == MEASUREMENTS
+    assert found["options"]["covariance"] == "full"
     assert set(found["seconds"]) == {"reading", "loading", "compiling", "fitting"}
     assert {"bayessoft", "jax", "numpy"} <= set(found["versions"])
     assert set(found["files"].values()) == entries(fitted.out)
@@ -222,6 +231,18 @@ def test_draws_give_intervals_and_a_posterior(run, small):
     assert (small.parent / "m.csv").read_bytes() == (out / "memberships.csv").read_bytes()
 
 
+def test_a_run_that_is_kept_goes_on(run, small, tmp_path):
+    arguments = ["fit", small, "--components", 2, "--columns", "a,b", "--inference", "gibbs", "--chains", 1]
+    arguments += ["--warmup", 20, "--quiet", "--checkpoint", tmp_path / "kept"]
+    assert run(*arguments, "--draws", 20, "--out", tmp_path / "one")[0] == 0
+    code, _, error = run(*arguments, "--draws", 30, "--out", tmp_path / "two")
+    assert code == 2 and "holds a run: go on with it by --resume" in error
+    assert run(*arguments, "--draws", 30, "--out", tmp_path / "two", "--resume")[0] == 0
+    first, more = (store.load(tmp_path / name).fit_.posterior.weights for name in ("one", "two"))
+    np.testing.assert_array_equal(more[:, :20], first)
+    assert more.shape == (1, 30, 2)
+
+
 @pytest.mark.parametrize("engine", ["cavi", pytest.param("gibbs", marks=pytest.mark.statistical)])
 def test_other_engines_leave_the_same_files(run, small, engine):
     out = small.parent / "out"
@@ -249,6 +270,160 @@ def test_intervals_that_are_refused_are_left_out(small, monkeypatch):
     table = pd.DataFrame({"weight_low": [0.1, np.nan], "weight_high": [0.2, np.nan]})
     assert document._intervals(table, "weight") is None
     assert document._intervals(table, "size") is None
+
+
+# --- other families
+
+
+@pytest.fixture
+def survey(tmp_path) -> Path:
+    """Answers in words and in numbers, counts, a remark, and an empty cell, of two clear clusters."""
+    rng = np.random.default_rng(3)
+    second = np.arange(60) % 2
+    table = pd.DataFrame({"who": [f"p{i}" for i in range(60)]})
+    table["smokes"] = np.where(rng.random(60) < np.where(second, 0.9, 0.1), "yes", "no")
+    table["colour"] = [rng.choice(["red", "green", "blue"], p=[[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]][k]) for k in second]
+    table["agrees"] = rng.choice([1, 2, 10], 60)
+    table["visits"], table["calls"] = rng.poisson(np.where(second, [[20], [2]], [[3], [9]]))
+    table["remark"] = [f"remark {i}" for i in range(60)]
+    table.loc[5, "colour"] = None
+    table.to_csv(tmp_path / "survey.csv", index=False)
+    return tmp_path / "survey.csv"
+
+
+@pytest.mark.parametrize(("family", "word"), [("poisson", "rate"), ("multinomial", "share")])
+def test_counts(run, survey, family, word):
+    out = survey.parent / "out"
+    arguments = [survey, "--id", "who", "--components", 2, "--columns", "visits,calls", "--family", family]
+    code, printed, _ = run("fit", *arguments, "--out", out)
+    assert code == 0
+    assert f"{word} by column" in printed
+    found = json.loads((out / "fit.json").read_text())
+    assert (found["family"], found["quantity"], list(found["shown"])) == (family, word, ["visits", "calls"])
+    assert (found["means"], found["standard_deviations"], found["options"]["covariance"]) == (None, None, None)
+    assert set(found["files"].values()) == entries(out)
+    np.testing.assert_allclose(pd.read_csv(out / "summary.csv")[f"{word} calls"], found["shown"]["calls"], rtol=1e-12)
+    assert sum(found["sizes"]) == pytest.approx(60)
+    assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert run("predict", out, survey, "--out", survey.parent / "m.csv")[0] == 0
+    assert (survey.parent / "m.csv").read_bytes() == (out / "memberships.csv").read_bytes()
+
+
+def test_answers_keep_their_words(run, survey):
+    out = survey.parent / "out"
+    arguments = [survey, "--id", "who", "--components", 2, "--columns", "smokes,colour,agrees", "--drop-missing"]
+    code, printed, _ = run("fit", *arguments, "--family", "categorical", "--out", out, "--inference", "cavi")
+    assert code == 0
+    found = json.loads((out / "fit.json").read_text())
+    assert found["answers"] == {"smokes": ["no", "yes"], "colour": ["blue", "green", "red"], "agrees": ["1", "2", "10"]}
+    labels = [f"{name}={answer}" for name, answers in found["answers"].items() for answer in answers]
+    assert list(found["shown"]) == labels
+    assert all(label in printed for label in labels)
+    assert found["n"] == 59
+    table = pd.read_csv(survey).dropna()
+    for name, answers in found["answers"].items():  # the mean over the clusters is the share in the table
+        for answer in answers:
+            share = (table[name].astype(str) == answer).mean()
+            mean = np.dot(found["weights"], found["shown"][f"{name}={answer}"])
+            assert mean == pytest.approx(share, abs=0.05)  # of 59 rows and two priors worth a row
+    assert list(pd.read_csv(out / "summary.csv"))[-len(labels) :] == [f"probability {label}" for label in labels]
+    with xarray.open_dataset(out / "posterior.nc", group="posterior", engine="h5netcdf") as posterior:
+        assert posterior.sizes["answer"] == len(labels)
+
+
+def test_predict_numbers_answers_as_the_fit_did(run, survey):
+    out, some = survey.parent / "out", survey.parent / "some.csv"
+    arguments = [survey, "--id", "who", "--components", 2, "--columns", "smokes,colour,agrees", "--drop-missing"]
+    assert run("fit", *arguments, "--family", "categorical", "--out", out)[0] == 0
+    table = pd.read_csv(survey).dropna()
+    table[table["colour"] != "blue"].assign(agrees=lambda t: t["agrees"] * 1.0).to_csv(some, index=False)
+    assert run("predict", out, some, "--out", survey.parent / "m.csv")[0] == 0
+    fitted = pd.read_csv(out / "memberships.csv", index_col="who")
+    predicted = pd.read_csv(survey.parent / "m.csv", index_col="who")
+    pd.testing.assert_frame_equal(predicted, fitted.loc[predicted.index], check_exact=True)
+    table.replace({"colour": {"green": "pink"}}).to_csv(some, index=False)
+    code, _, shown = run("predict", out, some, "--out", survey.parent / "n.csv", "--quiet")
+    assert code == 1
+    assert "column 'colour' holds 'pink', which is none of the answers 'blue', 'green', 'red'" in shown
+    assert not (survey.parent / "n.csv").exists()
+
+
+def test_two_answers_are_enough_for_bernoulli(run, survey):
+    out = survey.parent / "out"
+    table = pd.read_csv(survey)
+    table.assign(owns=np.arange(60) % 2, deaf=0).to_csv(survey, index=False)
+    code, printed, _ = run(
+        "fit", survey, "--id", "who", "--components", 2, "--family", "bernoulli", "--out", out, "--prior", "none"
+    )
+    assert code == 0
+    assert "left out, not of two answers: colour, agrees, visits, calls, remark, deaf" in printed
+    found = json.loads((out / "fit.json").read_text())
+    assert list(found["shown"]) == ["smokes=yes", "owns"]
+    for label, share in (("smokes=yes", (table["smokes"] == "yes").mean()), ("owns", 0.5)):
+        assert np.dot(found["weights"], found["shown"][label]) == pytest.approx(share, abs=1e-3)  # no prior
+
+
+# --- diagnose
+
+
+def test_a_point_is_diagnosed(run, fitted):
+    code, printed, shown = run("diagnose", fitted.out)
+    assert (code, shown) == (0, "")
+    assert "3 gaussian clusters by em\nstatus: converged (" in printed
+    assert f"lower bound {fitted.document['lower_bound']:.6g} nats a row" in printed
+
+
+def test_a_bound_is_diagnosed(run, tmp_path):
+    X = np.random.default_rng(0).poisson([[2, 9]] * 20 + [[9, 2]] * 20)
+    MixtureModel(2, "poisson", inference="cavi", random_state=0).fit(X).save(tmp_path / "model")
+    code, printed, _ = run("diagnose", tmp_path / "model")
+    assert code == 0
+    assert "2 poisson clusters by cavi\nstatus: converged" in printed
+    assert "evidence lower bound" in printed
+
+
+@pytest.mark.filterwarnings("ignore:MixtureModel sampled, but")
+def test_draws_are_diagnosed(run, tmp_path):
+    X = np.random.default_rng(0).poisson([[2, 9]] * 20 + [[9, 2]] * 20)
+    engine = Gibbs(chains=2, draws=20, warmup=20)
+    model = MixtureModel(2, "poisson", inference=engine, random_state=0).fit(X)
+    model.save(tmp_path / "model")
+    checks = model.fit_.posterior.checks
+    code, printed, _ = run("diagnose", tmp_path)
+    assert code == 0
+    assert "2 poisson clusters by gibbs, 2 chains of 20 draws" in printed
+    for words in ("log density", "rates", "1.05 at most", "100 at least", "few draws", "clusters unclear in", "status"):
+        assert words in printed
+    code, printed, _ = run("diagnose", tmp_path, "--json")
+    found = json.loads(printed)
+    assert found["checks"]["rhat"] == pytest.approx(checks.rhat)
+    assert (found["chains"], found["draws"], found["limits"]["ess"]) == (2, 20, 100)
+    assert (found["status"], found["n_iter"]) == (model.status_.name.lower(), None)
+
+
+def test_what_is_wrong_with_draws_is_named(capsys):
+    checks = {"rhat": {"rates": 1.2, "weights": None}, "ess": {"rates": 300.0, "weights": None}}
+    checks |= {"divergent": 0.25, "unclear": 0.5, "modes": [0, 1, 0]}
+    found = {"checks": checks, "family": "poisson", "clusters": ["cluster_0"], "inference": "nuts", "chains": 3}
+    found |= {"limits": {"rhat": 1.05, "ess": 150, "unclear": 0.1, "divergent": 0.01, "modes": 1}, "draws": 7}
+    found |= {"status_text": "sampled, but", "elbo": None, "duality_gap": None}
+    checks["text"] = "in one line"
+    tables.print_diagnosis(found, console.standard_output())
+    printed = capsys.readouterr().out
+    assert "1 poisson cluster by nuts, 3 chains of 7 draws" in printed
+    assert [line.split() for line in printed.splitlines() if line.startswith(("rates", "weights"))] == [
+        ["rates", "1.200", "300", "R-hat", "is", "high"],
+        ["weights", "-", "-"],
+    ]
+    assert "chains in 2 modes: chains 0, 2; 1 (1 is wanted)" in printed
+    assert "25.0% of the transitions divergent (1% at most)" in printed
+    assert "clusters unclear in 50.0% of the draws (10% at most)" in printed
+
+
+def test_diagnose_refuses_what_is_no_fit(run, tmp_path):
+    code, printed, shown = run("diagnose", tmp_path)
+    assert (code, printed) == (1, "")
+    assert "holds no saved model" in shown
 
 
 # --- predict
@@ -334,14 +509,24 @@ def test_a_truncated_model_is_refused(run, fitted, tmp_path):
         (["--components", 0], 2, "--components"),
         (["--components", "three"], 2, "--components"),
         (["--covariance", "round"], 2, "'full', 'tied', 'diag', 'spherical'"),
-        (["--inference", "hmc"], 2, "'em', 'cavi', 'gibbs', 'nuts'"),
+        (["--inference", "hmc"], 2, "'em', 'cavi', 'gibbs', 'map', 'nuts'"),
         (["--prior", "strong"], 2, "'weak', 'none'"),
         (["--seed", -1], 2, "--seed"),
         (["--unknown"], 2, "--unknown"),
         (["--draws", 10], 2, "--draws is for --inference gibbs or nuts, not em: leave it out"),
-        (["--inference", "nuts", "--n-init", 2], 2, "--n-init is for --inference em or cavi, not nuts: leave it out"),
+        (["--checkpoint", "kept"], 2, "--checkpoint is for --inference gibbs or nuts, not em: leave it out"),
+        (["--inference", "gibbs", "--resume"], 2, "--resume needs the run to go on with: add --checkpoint"),
+        (["--inference", "nuts", "--checkpoint", "none", "--resume"], 2, "holds no run to go on with"),
+        (["--inference", "nuts", "--n-init", 2], 2, "--n-init is for --inference em or cavi or map, not nuts"),
         (["--inference", "nuts", "--prior", "none"], 2, "--prior none leaves nuts without a posterior"),
         (["--inference", "nuts", "--columns", "a", "--sizes", "12,12"], 2, "cannot be met by inference='nuts'"),
+        (["--family", "poison"], 2, "'gaussian', 'poisson'"),
+        (["--family", "poisson", "--covariance", "full"], 2, "--covariance is for --family gaussian, not poisson"),
+        (["--family", "poisson", "--columns", "a"], 1, "Poisson components need counts"),
+        (["--family", "bernoulli", "--columns", "colour"], 1, "column 'colour' has 1 answer, 'red': leave it out"),
+        (["--family", "bernoulli"], 1, "no column is of two answers among"),
+        (["--family", "categorical"], 1, "no column is of 2 to 20 answers among"),
+        (["--family", "poisson", "--inference", "gibbs", "--prior", "none"], 2, "--prior none leaves gibbs without"),
         (["--sizes", "40%,3"], 2, "--sizes mixes rows (3) and shares (40%)"),
         (["--sizes", "many,few"], 2, "--sizes is 'many,few': give numbers"),
         (["--sizes", "1,"], 2, "--sizes is '1,': give numbers"),
@@ -454,6 +639,7 @@ def test_a_signal_ends_the_process_and_leaves_nothing(tmp_path, number, code):
 
 def test_choices_are_the_library_s():
     assert list(Covariance) == list(STRUCTURES)
+    assert list(Family) == list(FAMILIES)
     assert list(Inference) == list(ENGINES) == list(settings.USED)
 
 
@@ -489,6 +675,17 @@ def test_an_id_column_keeps_apart_from_the_others():
     table = base.memberships_table(np.eye(2), ["x", "y"], "cluster", intervals=np.zeros((2, 2, 2)))
     assert list(table)[:2] == ["cluster_", "cluster"]
     assert list(table)[-4:] == ["cluster_0_low", "cluster_0_high", "cluster_1_low", "cluster_1_high"]
+
+
+def test_answers_are_numbered_in_order(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,c,d\n10,10,yes,x\n2.0,2,no ,x\n,don't know,yes,x\n02,9,inf,x\n")
+    found = read_answers(path, drop_missing=True)
+    assert found.answers == {"a": ("2", "10"), "b": ("2", "9", "10"), "c": ("inf", "no", "yes")}
+    np.testing.assert_array_equal(found.frame, [[1, 2, 2], [0, 0, 1], [0, 1, 0]])
+    assert (found.left_out, found.dropped, list(found.frame.index)) == (("d",), 1, [0, 1, 3])
+    again = read_answers(path, drop_missing=True, known=found.answers | {"b": ("2", "9", "10", "don't know")})
+    pd.testing.assert_frame_equal(again.frame, found.frame)
 
 
 @pytest.mark.parametrize(
@@ -599,6 +796,7 @@ def test_the_cache_folder_follows_the_platform(monkeypatch):
 
 def test_options_become_an_estimator():
     options = {"components": 3, "covariance": "tied", "inference": "em", "prior": "weak", "seed": 7, "n_init": 4}
+    options |= {"family": "gaussian"}
     options |= dict.fromkeys([*settings.SAMPLING, "max_iter", "sizes", "min_size", "max_size"])
     made = settings.estimator(options)
     expected = GaussianMixture(3, covariance_type="tied", prior="weak", random_state=7, n_init=4)
@@ -612,8 +810,20 @@ def test_options_become_an_estimator():
         assert settings.estimator(options | changes).sizes == sizes
 
 
+def test_options_become_a_model_of_any_family():
+    options = {"components": 3, "covariance": None, "family": "poisson", "inference": "em", "prior": None, "seed": 7}
+    options |= dict.fromkeys([*settings.SAMPLING, *settings.CLIMBING, "sizes", "min_size", "max_size"])
+    for prior in (None, "weak"):
+        made = settings.estimator(options | {"prior": prior})
+        assert made.get_params() == MixtureModel(3, "poisson", random_state=7).get_params()
+    family = settings.estimator(options | {"prior": "none"}).family
+    assert isinstance(family, Poisson)
+    assert family.prior is None
+
+
 def test_sizes_that_mix_units_name_both():
     options = {"sizes": None, "min_size": "3", "max_size": "40%", "inference": "em", "prior": None}
+    options |= {"family": "gaussian", "covariance": None}
     options |= dict.fromkeys([*settings.SAMPLING, *settings.CLIMBING])
     with pytest.raises(OptionError, match="--min-size 3 and --max-size 40% mix rows and shares"):
         settings.check(options)

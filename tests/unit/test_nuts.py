@@ -16,7 +16,7 @@ from bayessoft.data.rows import rows
 from bayessoft.errors import FitError, OptionError
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.fit import Draws
-from bayessoft.inference import nuts
+from bayessoft.inference import nuts, unconstrained
 from bayessoft.inference.engine import Given, Problem
 from bayessoft.inference.run import _block
 from bayessoft.mixture import Mixture
@@ -60,12 +60,12 @@ def test_the_potential_is_minus_the_plain_log_density(problem):
         "means": rng.normal(size=(3, 2)),
         "precisions_cholesky": rng.normal(size=(3, 3)),
     }
-    sites = constrain_fn(nuts._prior, (mixture,), {}, z)
+    sites = constrain_fn(unconstrained._prior, (mixture,), {}, z)
 
     @jax.jit
     def sites_log_density(z: dict) -> jax.Array:
         """Prior and likelihood by NumPyro's own distributions, in the sites' own space."""
-        sites = constrain_fn(nuts._prior, (mixture,), {}, z)
+        sites = constrain_fn(unconstrained._prior, (mixture,), {}, z)
         prior, factors = mixture.family.prior, sites["precisions_cholesky"]
         precisions = (factors @ factors.mT)[..., ::-1, ::-1]
         reversed_ = jnp.asarray(prior.scale)[..., ::-1, ::-1]
@@ -83,14 +83,14 @@ def test_the_potential_is_minus_the_plain_log_density(problem):
         "precisions_cholesky": dist.biject_to(dist.constraints.lower_cholesky),
     }
     volume = sum(t.log_abs_det_jacobian(z[name], sites[name]).sum() for name, t in transforms.items())
-    potential = jax.jit(nuts._potential(mixture, problem.tiles))
+    potential = jax.jit(unconstrained.potential(mixture, problem.tiles))
     # some hundred nats in float64
     np.testing.assert_allclose(potential(z), -sites_log_density(z) - volume, rtol=1e-10)
 
 
 def test_a_fault_in_the_pass_changes_the_potential(problem, monkeypatch):
     z = {"weights": np.zeros(2), "means": np.zeros((3, 2)), "precisions_cholesky": np.zeros((3, 3))}
-    right = float(nuts._potential(problem.standard, problem.tiles)(z))
+    right = float(unconstrained.potential(problem.standard, problem.tiles)(z))
     plain = sweep.sweep
 
     def doubled(*arguments, **options):
@@ -99,7 +99,7 @@ def test_a_fault_in_the_pass_changes_the_potential(problem, monkeypatch):
 
     monkeypatch.setattr(sweep, "sweep", doubled)
     jax.clear_caches()
-    assert float(nuts._potential(problem.standard, problem.tiles)(z)) != pytest.approx(right, rel=1e-3)
+    assert float(unconstrained.potential(problem.standard, problem.tiles)(z)) != pytest.approx(right, rel=1e-3)
     jax.clear_caches()
 
 
@@ -253,7 +253,7 @@ def test_weights_raise_the_density_to_a_power():
         mixture = Mixture(3, Gaussian()).proper()
         weighed = Problem.pose(mixture, rows(X, sample_weight=weights), 0, 0.0, Given())
         repeated = Problem.pose(mixture, rows(np.repeat(X, weights, axis=0)), 0, 0.0, Given())
-        found = [float(nuts._potential(p.standard, p.tiles)(z)) for p in (weighed, repeated)]
+        found = [float(unconstrained.potential(p.standard, p.tiles)(z)) for p in (weighed, repeated)]
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
@@ -297,7 +297,7 @@ def test_options_out_of_range_are_refused(options):
 def test_engines_are_hashable_and_equal():
     assert NUTS(draws=5) == NUTS(draws=5)
     assert len({NUTS(), NUTS(), NUTS(chains=2), EM()}) == 3
-    with pytest.raises(OptionError, match="'em', 'cavi', 'gibbs', 'nuts'"):
+    with pytest.raises(OptionError, match="'em', 'cavi', 'gibbs', 'map', 'nuts'"):
         GaussianMixture(inference="hmc").fit(clusters())
 
 

@@ -7,12 +7,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from scipy.special import kl_div
 
 from bayessoft import plots
 from bayessoft.errors import OptionError
+from bayessoft.estimators.mixture_model import MixtureModel
 
 RNG = np.random.default_rng(5)
 MEANS = np.array([[0.0, 10.0, -3.0], [4.0, 10.0, 9.0]])
@@ -43,6 +46,33 @@ def model(kind: str = "full", **changes: object) -> SimpleNamespace:
     } | changes
     k = len(fitted["weights_"])
     return SimpleNamespace(**fitted, predict_proba=lambda X: np.eye(k)[np.arange(len(X)) % k])
+
+
+@pytest.fixture(scope="module")
+def counts() -> MixtureModel:
+    """Counts of two clusters: the second column separates them, the first hardly, the third not at all."""
+    rates = np.array([[4.0, 1.0, 30.0], [6.0, 40.0, 30.0]])
+    rows = np.random.default_rng(1).poisson(rates[np.arange(80) % 2])
+    return MixtureModel(2, "poisson", random_state=0).fit(pd.DataFrame(rows, columns=["small", "large", "none"]))
+
+
+@pytest.fixture(scope="module")
+def answers() -> MixtureModel:
+    """Answers of two clusters: the second question, of three answers, separates them, the first less so."""
+    places, clusters = np.arange(80), np.arange(80) % 2
+    first, second = np.where(places % 4 < 2, 0, clusters), np.where(places % 10 < 2, 1, 2 * clusters)
+    start = {"probabilities": np.array([[0.8, 0.2, 0.8, 0.1, 0.1], [0.2, 0.8, 0.1, 0.1, 0.8]])}
+    model = MixtureModel(2, "categorical", weights_init=[0.5, 0.5], parameters_init=start)
+    return model.fit(np.column_stack([first, second]))
+
+
+def dots(ax) -> list[np.ndarray]:
+    """The places of the dots of each cluster."""
+    return [np.asarray(found.get_offsets()) for found in ax.collections if isinstance(found, PathCollection)]
+
+
+def lines(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_yticklabels()]
 
 
 def ellipses(ax) -> list[Ellipse]:
@@ -174,3 +204,89 @@ def test_a_picture_is_saved(tmp_path, k, scale, columns):
 def test_unknown_columns_are_refused(columns, words):
     with pytest.raises(OptionError, match=words):
         plots.memberships(model(), X, columns=columns)
+
+
+# --- profiles
+
+
+def test_a_profile_has_a_line_for_each_column_and_a_dot_for_each_cluster(counts, tmp_path):
+    ax = plots.profiles(counts)
+    assert lines(ax) == ["large", "small", "none"]  # the best at separating first
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # on top
+    for j, drawn in enumerate(dots(ax)):
+        np.testing.assert_allclose(drawn[:, 0], counts.parameters_["rates"][j, [1, 0, 2]])
+        np.testing.assert_allclose(drawn[:, 1], range(3), atol=0.2)  # apart, and nearer to their own line
+    assert ax.get_xlabel() == "rate, on a scale of square roots"
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == [f"cluster {j}  {counts.weights_[j]:.1%}" for j in range(2)]
+    plots.save(ax, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_answers_to_a_question_stay_together(answers):
+    ax = plots.profiles(answers)
+    assert lines(ax) == ["column 1=0", "column 1=1", "column 1=2", "column 0=0", "column 0=1"]
+    gaps = np.diff(ax.get_yticks())
+    assert gaps[2] > gaps[0] == gaps[1] == gaps[3]
+    assert (ax.get_xlabel(), ax.get_xlim(), ax.get_title(loc="left")) == ("probability", (0, 1), "")
+    named = plots.profiles(answers, labels=["sex=f", "sex=m", "colour=blue", "colour=red", "c" * 50])
+    assert lines(named) == ["colour=blue", "colour=red", f"{'c' * 39}…", "sex=f", "sex=m"]
+    with pytest.raises(OptionError, match="labels has 1 names: pass 5"):
+        plots.profiles(answers, labels=["sex"])
+
+
+def test_of_many_columns_the_best_are_drawn(counts, answers):
+    ax = plots.profiles(counts, most=2)
+    assert lines(ax) == ["large", "small"]
+    assert ax.get_title(loc="left") == "the 2 of 3 columns that separate the clusters best"
+    assert lines(plots.profiles(answers, most=4)) == ["column 1=0", "column 1=1", "column 1=2"]
+    assert len(lines(plots.profiles(answers, most=1))) == 3  # never half a column, never none
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_a_figure_has_room_for_long_names_and_many_clusters(tmp_path):
+    rows = np.random.default_rng(1).poisson(np.arange(1.0, 51.0)[:, None] * [1, 2])
+    frame = pd.DataFrame(rows, columns=["$x^2$", "a name " * 9])
+    ax = plots.profiles(MixtureModel(25, "poisson", random_state=0).fit(frame))
+    assert len(dots(ax)) == 25
+    assert len(ax.get_legend().get_texts()) == 21  # the largest, and how many are smaller
+    plots.save(ax, tmp_path / "plot.png")
+    figure = ax.get_figure()
+    inside = ax.get_tightbbox().transformed(figure.dpi_scale_trans.inverted()), ax.get_legend().get_window_extent()
+    assert inside[0].x0 >= 0
+    assert inside[1].y0 >= 0
+    assert inside[1].y1 <= figure.bbox.y1
+
+
+def test_the_order_of_columns_is_that_of_the_divergence():
+    weights, p = np.array([0.3, 0.7]), np.array([[0.2, 0.5], [0.6, 0.5]])
+    whole = weights @ p
+    expected = weights @ (kl_div(p, whole) + kl_div(1 - p, 1 - whole))
+    found = plots._divergence(weights, p) + plots._divergence(weights, 1 - p)
+    np.testing.assert_allclose(found, expected, atol=1e-15)
+    np.testing.assert_allclose(plots._divergence(weights, p * 9), weights @ kl_div(p * 9, whole * 9), atol=1e-14)
+    assert np.isfinite(plots._divergence(weights, np.zeros((2, 1)))).all()
+
+
+@pytest.mark.parametrize("top", [1e-9, 0.047, 1.0, 58.8, 12345.0])
+def test_ticks_of_a_root_scale_are_apart(top):
+    ticks = plots._root_ticks(top)
+    assert ticks[0] == 0
+    assert 3 < len(ticks) < 10
+    assert top / 2.5 <= ticks[-1] <= top
+    assert np.diff(np.sqrt(ticks)).min() > 0.1 * np.sqrt(top)
+
+
+def test_each_picture_refuses_the_other_families(counts):
+    with pytest.raises(OptionError, match="these have rates: try plots.profiles"):
+        plots.memberships(counts, X)
+    with pytest.raises(OptionError, match="these components have means: use plots.memberships"):
+        plots.profiles(MixtureModel(2, random_state=0).fit(X))
+
+
+def test_a_gaussian_model_is_drawn_as_a_gaussian_mixture():
+    fitted = MixtureModel(2, random_state=0).fit(X)
+    means, covariances = plots._components(fitted)
+    np.testing.assert_array_equal(means, fitted.parameters_["means"])
+    np.testing.assert_array_equal(covariances, fitted.parameters_["covariances"])
+    assert len(ellipses(plots.memberships(fitted, X))) == 4

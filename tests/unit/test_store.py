@@ -202,7 +202,7 @@ def rewrite(folder: Path, change) -> None:
     """Edit a manifest as someone would who knows the checksum."""
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
-    manifest["sha256"] = store._digest(manifest)
+    manifest["sha256"] = store.digest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
