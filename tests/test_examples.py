@@ -92,7 +92,7 @@ def test_every_script_is_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-SLOW = {"four_engines.py"}
+SLOW = {"four_engines.py", "numpyro_model.py"}
 NAMES = [pytest.param(name, marks=pytest.mark.statistical if name in SLOW else ()) for name in EXPECTED]
 
 

@@ -129,8 +129,11 @@ def test_a_start_given_in_original_units_has_the_density_it_states():
     np.testing.assert_allclose(gm.lower_bound_, np.log(np.sum(densities, 0)).mean(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("inference", ["em", "cavi"])
-@linear.names
+@pytest.mark.parametrize(
+    "name, inference",
+    [(name, "em") for name in linear.LINEAR]
+    + [pytest.param(n, "cavi", marks=() if n == "multinomial" else pytest.mark.statistical) for n in linear.LINEAR],
+)
 def test_linear_densities_sum_to_one(name, inference):
     from bayessoft import MixtureModel
 

@@ -165,6 +165,7 @@ def test_it_runs_in_numpyros_driver():
     np.testing.assert_allclose(means.mean((0, 1)), [-6, 0, 6], atol=0.7)
 
 
+@pytest.mark.statistical
 def test_it_warms_up_and_runs_in_double_precision_on_whole_numbers():
     X = np.round(10 * clusters()).astype(int)
     with jax.enable_x64(True):

@@ -257,6 +257,7 @@ def test_weights_raise_the_density_to_a_power():
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
+@pytest.mark.statistical
 def test_weights_make_the_chain_of_repeated_rows():
     X, weights = clusters(12), np.arange(12) % 4
     few = NUTS(draws=4, warmup=4, chains=1, max_tree_depth=3)
