@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
-from bayessoft.families.linear import LinearFamily, Sums, counts_only, log
+from bayessoft.families.linear import LinearFamily, Sums, counts_only, log, log_rising
 from bayessoft.families.weights import Dirichlet
 
 __all__ = ["Multinomial", "Shares"]
@@ -144,9 +144,8 @@ class Multinomial(LinearFamily):
     def tile_predictive(self, k: int, x: Array) -> Array:
         counts, base = self.parted(x)
         concentration = self.spread(k)[0]
-        every = concentration.sum(-1)[:, None]
-        seen = jnp.sum(gammaln(concentration[:, :, None] + counts) - gammaln(concentration)[:, :, None], 1)
-        return seen + gammaln(every) - gammaln(every + counts.sum(0)) + base
+        seen = jnp.sum(log_rising(concentration[:, :, None], counts), 1)
+        return seen - log_rising(concentration.sum(-1)[:, None], counts.sum(0)) + base
 
     def likelihood(self, parameters: Shares) -> Any:
         return dist.Multinomial(self._total, probs=parameters.shares)

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 
 from bayessoft.data.rows import Rows
 from bayessoft.families.family import pytree
-from bayessoft.families.linear import LinearFamily, Sums, counts_only, log
+from bayessoft.families.linear import LinearFamily, Sums, counts_only, log, log_rising
 
 __all__ = ["Gamma", "Poisson", "Rates"]
 
@@ -144,8 +144,7 @@ class Poisson(LinearFamily):
     def tile_predictive(self, k: int, x: Array) -> Array:
         counts, base = self.parted(x)
         shape, rate = (field[:, :, None] for field in self.spread(k))
-        seen = gammaln(shape + counts) - gammaln(shape)
-        return jnp.sum(seen - shape * jnp.log1p(1 / rate) - counts * jnp.log1p(rate), 1) + base
+        return jnp.sum(log_rising(shape, counts) - shape * jnp.log1p(1 / rate) - counts * jnp.log1p(rate), 1) + base
 
     def likelihood(self, parameters: Rates) -> Any:
         return dist.Poisson(parameters.rates).to_event(1)

@@ -114,3 +114,16 @@ def test_predictive_densities_of_linear_families_are_scipys(name):
     family, x = linear.under(name, "each", 3), linear.points(name, 12, seed=2)
     found = family.tile_predictive(3, jnp.asarray(linear.encoded(name, x)))
     np.testing.assert_allclose(found[0], linear.predictive(name, family.prior, x), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["poisson", "multinomial"])
+def test_predictive_densities_keep_their_digits_after_many_rows(name):
+    """In single precision, after a hundred thousand rows: gamma functions of a million have no digits to subtract."""
+    family, x = linear.under(name, "each", 3), linear.points(name, 12, seed=2)
+    rows = 1e5 * linear.points(name, 3, seed=4) + 1
+    many = jax.tree.map(lambda before: before + rows, family.prior)
+    exact = linear.predictive(name, many, x)
+    single = family.with_prior(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), many))
+    found = single.tile_predictive(3, jnp.asarray(linear.encoded(name, x), jnp.float32))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found[0], exact, rtol=2e-5, atol=2e-4)
