@@ -17,6 +17,7 @@ from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
 from bayessoft.families.linear import LinearFamily, Sums, counts_only, log, log_rising
 from bayessoft.families.weights import Dirichlet
+from bayessoft.numerics import Affine
 
 __all__ = ["Multinomial", "Shares"]
 
@@ -86,6 +87,9 @@ class Multinomial(LinearFamily):
         if self.total is None:
             raise OptionError("nothing says how many counts a drawn row has: pass Multinomial(total=...)")
         return self.total
+
+    def standardised(self, frame: Affine) -> Multinomial:
+        return replace(self, total=None)  # which no pass heeds: tables with other totals share their programs
 
     def weak(self, rows: Rows) -> Dirichlet:
         counts = rows.weights @ rows.values.astype(np.float64)

@@ -503,11 +503,14 @@ def test_a_killed_process_resumes_to_the_same_draws(tmp_path, name):
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", KILLED)
 def test_twenty_kills_at_random_moments(tmp_path, name):
-    """Five runs, each killed four times and then left to end."""
+    """Five runs, each killed four times and then left to end; what each kill left also goes on to the end here."""
     whole, rng = digest(quietly(estimator(KILLED[name]))), np.random.default_rng()
     for run_ in range(5):
-        path = tmp_path / f"run{run_}"
-        held = [killed(name, path, rng) for _ in range(4)]
+        path, held = tmp_path / f"run{run_}", []
+        for kill in range(4):
+            held.append(killed(name, path, rng))
+            left = shutil.copytree(path, tmp_path / f"left{run_}{kill}")
+            assert digest(quietly(estimator(KILLED[name], checkpoint=left))) == whole
         print(f"{name}: killed at steps {held} of {KILLED[name].steps}")
         assert held == sorted(held)
         with driver(name, path) as process:
