@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
-from scipy.special import gammaln
+from scipy.special import entr, gammaln
 
 from bayessoft.core.sizes import SizeResult
 from bayessoft.core.sweep import Tiles, rowwise
@@ -279,15 +279,23 @@ class Fit:
 
     def membership_interval(self, values: np.ndarray, interval: float) -> Float[np.ndarray, "n k 2"]:
         """Give equal-tailed posterior intervals of the memberships of rows in original units."""
+        return self._interval(values, interval, lambda shares: shares)
+
+    def entropy_interval(self, values: np.ndarray, interval: float) -> Float[np.ndarray, "n 2"]:
+        """Give equal-tailed posterior intervals of the entropies of the memberships, in nats: no labels enter."""
+        return self._interval(values, interval, lambda shares: entr(shares).sum(1))
+
+    def _interval(self, values: np.ndarray, interval: float, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Give intervals of what is made of memberships (n, k, draws), one number for each draw at the end."""
         ends = [(1 - interval) / 2, (1 + interval) / 2]
-        result = np.empty((len(values), self.mixture.k, 2), values.dtype)
+        result = []
         with scoped(values.dtype):
             draws = self._draws(values.dtype)
             for part, rows in self._parts(values, _rows_of(self.mixture.k, draws)):
                 shares = _by_row(np.asarray(_every_membership(self.mixture.family, draws, rows)))
-                found = np.quantile(shares[: part.stop - part.start], ends, axis=-1)
-                result[part] = np.moveaxis(found, 0, -1)
-        return result
+                found = np.quantile(of(shares[: part.stop - part.start]), ends, axis=-1)
+                result.append(np.moveaxis(found, 0, -1).astype(values.dtype))
+        return np.concatenate(result)
 
     def drawn_memberships(self, values: np.ndarray, part: slice) -> Float[np.ndarray, "draws n k"]:
         """Give the memberships of rows in original units under some of the draws, labels as the sampler had them."""

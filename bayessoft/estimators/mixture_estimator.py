@@ -281,6 +281,32 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
         posterior.trusted(self.fit_)
         return self.fit_.membership_interval(self._known(X).values, interval)
 
+    def entropy_interval(self, X: Any, interval: float = 0.95) -> Float[np.ndarray, "n 2"]:
+        """Give equal-tailed posterior intervals of the entropy of each row's memberships.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d)
+            Rows.
+        interval : float between 0 and 1
+            Probability that each interval holds.
+
+        Returns
+        -------
+        array of shape (n, 2)
+            Lower and upper end for each row, in nats: 0 is certain, log k any cluster as well. The names of clusters do
+            not enter, so it is there even where clusters cannot be told apart.
+
+        Raises
+        ------
+        OptionError
+            The fit is a point.
+        """
+        check_is_fitted(self, "fit_")
+        interval = posterior.fraction(interval)
+        posterior.needed(self.fit_, "entropy_interval")
+        return self.fit_.entropy_interval(self._known(X).values, interval)
+
     def to_arviz(self, X: Any = None, log_likelihood: bool = False) -> Any:
         """Give the draws as ArviZ holds them, labels aligned, in original units.
 

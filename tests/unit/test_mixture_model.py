@@ -57,7 +57,9 @@ def test_every_engine_finds_the_groups(family, inference, tmp_path):
     assert rows.shape == (50, X.shape[1]) and set(labels) <= {0, 1}
     model.fit_.mixture.family.check(checked(rows))
     if inference not in ("em", "map"):
+        low, high = model.entropy_interval(X).T
         assert model.membership_interval(X[:3]).shape == (3, 2, 2)
+        assert (low >= 0).all() and (high <= np.log(2) + 1e-12).all() and (low <= high).all()
         tree = model.to_arviz(X)
         assert set(tree["posterior"].data_vars) == {"weights", *model.parameters_}
     model.save(tmp_path / "model")

@@ -141,6 +141,9 @@ def test_memberships_average_the_draws(three):
     np.testing.assert_allclose(three.fit_.log_likelihood(X), np.log(densities.sum(-1)).T, rtol=1e-8)
     ends = np.quantile(shares, [0.05, 0.95], axis=1)
     np.testing.assert_allclose(three.membership_interval(X, interval=0.9), np.moveaxis(ends, 0, -1), atol=1e-9)
+    entropies = -np.sum(shares * np.log(np.maximum(shares, 1e-300)), -1)
+    ends = np.quantile(entropies, [0.05, 0.95], axis=1).T
+    np.testing.assert_allclose(three.entropy_interval(X, interval=0.9), ends, atol=1e-9)
 
 
 def test_parts_of_rows_change_nothing(three, monkeypatch):
@@ -149,6 +152,7 @@ def test_parts_of_rows_change_nothing(three, monkeypatch):
     def found():
         return (
             three.membership_interval(X),
+            three.entropy_interval(X),
             three.fit_.log_likelihood(X),
             three.predict_proba(X),
             three.score_samples(X),
@@ -304,7 +308,7 @@ def test_engines_are_hashable_and_equal():
 
 def test_draws_are_needed_for_intervals():
     em = GaussianMixture(3, random_state=0).fit(clusters())
-    for call in (lambda: em.membership_interval(clusters()), em.to_arviz):
+    for call in (lambda: em.membership_interval(clusters()), lambda: em.entropy_interval(clusters()), em.to_arviz):
         with pytest.raises(OptionError, match="inference='cavi', 'gibbs' or 'nuts'"):
             call()
 
