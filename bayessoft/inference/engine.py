@@ -134,15 +134,6 @@ class Problem:
         x = np.asarray(self.tiles.x)
         return x.swapaxes(1, 2).reshape(-1, x.shape[1])[: self.data.n]
 
-    @property
-    def points(self) -> Float[np.ndarray, "n e"]:
-        """The rows as points for k-means: of measurements, columns of unit variance, correlated as they came.
-
-        Uncorrelated ones would not do: what separates clusters is what correlates columns.
-        """
-        x, factor = self.standard_values, self.frame.factor
-        return self.standard.family.embedded(x if factor is None else (x @ factor.T).astype(x.dtype))
-
 
 class Engine(ABC):
     """What `run` needs of an engine: options are its fields, its steps functions of a state.

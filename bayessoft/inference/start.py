@@ -83,7 +83,7 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
     if problem.started:
         return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], problem.start)
     seeds = np.random.SeedSequence(problem.seed).generate_state(n_init)
-    x, w, k = problem.points, problem.data.weights, problem.mixture.k
+    x, w, k = problem.standard.family.embedded(problem.standard_values), problem.data.weights, problem.mixture.k
     label = np.zeros((n_init, *problem.tiles.w.shape), np.int32)
     for start, seed in zip(label.reshape(n_init, -1), seeds, strict=True):
         start[: len(x)] = labels(x, w, k, method, int(seed))
