@@ -20,7 +20,7 @@ __all__ = ["RowDistribution", "TableDistribution", "laid_out"]
 def laid_out(family: SweptFamily, x: Float[Array, "n d"], k: int, w: Float[Array, " n"] | None = None) -> sweep.Tiles:
     """Lay rows out in tiles where they are traced, or on the device already; their number is no bucket's."""
     x = jnp.asarray(x)
-    x = family.encoded(x.astype(jnp.result_type(x.dtype, jnp.float32 if x.dtype == jnp.float32 else float)))
+    x = family.encoded(x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float))
     n, d = x.shape
     t = min(family.tile_rows(k, d), n)
     count = -(-n // t)

@@ -65,18 +65,17 @@ def tiles(
     mapped : callable
         Maps rows of shape (m, d). It gets some tiles at a time, so that no second copy of all rows is made.
     """
-    n, d = len(values), mapped(values[:1]).shape[1]
+    filling = mapped(values[[int(np.argmax(weights > 0))]])
+    n, d = len(values), filling.shape[1]
     t = min(tile_rows, bucket(n))
     count = 1 if n <= t else bucket(-(-n // t))
-    filling = mapped(values[[int(np.argmax(weights > 0))]])
     x, w = np.empty((count, d, t), dtype), np.zeros(count * t, dtype)
-    x[:] = filling.T
+    x[n // t :] = filling.T
     together = min(count, max(1, CHUNK // t))
     for first in range(0, n, together * t):
         part = np.empty((together * t, d), dtype)
-        part[:] = filling
         some = values[first : first + len(part)]
-        part[: len(some)] = mapped(some)
+        part[: len(some)], part[len(some) :] = mapped(some), filling
         here = x[first // t : first // t + together]
         here[:] = part.reshape(together, t, d).swapaxes(1, 2)[: len(here)]
     w[:n] = weights

@@ -89,12 +89,6 @@ class Bernoulli(LinearFamily):
         share = np.clip(share, 0.01, 0.99)
         return Beta(1 + share, 2 - share)
 
-    def width(self, d: int) -> int:
-        return d
-
-    def features(self, x: Array) -> Array:
-        return x
-
     def natural(self, parameters: Probabilities) -> tuple[Array, Array]:
         p = self.gathered({"probabilities": parameters.probabilities}).probabilities
         log_no = jnp.log1p(-p)
@@ -110,9 +104,6 @@ class Bernoulli(LinearFamily):
         p = sites["probabilities"]
         least = jnp.finfo(p.dtype).epsneg  # from 0 and from 1 alike
         return Probabilities(jnp.clip(p, least, 1 - least))
-
-    def sites(self, parameters: Probabilities) -> dict[str, Array]:
-        return {"probabilities": parameters.probabilities}
 
     def _answers(self, statistics: Sums) -> tuple[Array, Array]:
         """Give how many rows have a 1, and a 0."""
@@ -147,9 +138,6 @@ class Bernoulli(LinearFamily):
 
     def likelihood(self, parameters: Probabilities) -> Any:
         return dist.Bernoulli(probs=parameters.probabilities).to_event(1)
-
-    def quantities(self, parameters: Probabilities) -> dict[str, tuple[tuple[str, ...], Any]]:
-        return {"probabilities": (("cluster", "feature"), parameters.probabilities)}
 
     def simulate(self, parameters: Probabilities, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         p = np.asarray(parameters.probabilities, np.float64)[labels]

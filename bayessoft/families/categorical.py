@@ -35,7 +35,7 @@ class AnswerProbabilities:
     probabilities: Any
 
 
-MOST = 1000  # answers of a column that are believed to be such
+ANSWERS = 1000  # of a column, at most, that are believed to be such
 
 
 def _is_level(most: Any) -> bool:
@@ -78,6 +78,7 @@ class Categorical(LinearFamily):
     PARAMETERS = AnswerProbabilities
     COUNTED = ("concentration",)
     MOST: ClassVar[float] = 1.0
+    ALONG: ClassVar[str] = "answer"
     SHOWN: ClassVar[str] = "probability"
 
     levels: tuple[int, ...] | None = None
@@ -101,12 +102,12 @@ class Categorical(LinearFamily):
         levels = self.levels
         if levels is None:
             levels = tuple(int(most) + 1 for most in np.maximum(rows.values[rows.weights > 0].max(0), 0))
-            if max(levels) > MOST:
+            if max(levels) > ANSWERS:
                 column = int(np.argmax(levels))
                 name = repr(rows.columns[column]) if rows.columns else column
                 raise DataError(
                     f"column {name} has answers up to {max(levels) - 1}: number the answers from 0 without gaps "
-                    f"(sklearn.preprocessing.OrdinalEncoder does), or leave the column out; over {MOST} need levels"
+                    f"(sklearn.preprocessing.OrdinalEncoder does), or leave the column out; over {ANSWERS} need levels"
                 )
         elif not isinstance(levels, tuple | list) or not all(_is_level(most) for most in levels):
             raise OptionError(f"levels is {levels!r}: pass a tuple of whole numbers >= 1")
@@ -140,9 +141,6 @@ class Categorical(LinearFamily):
         return (jnp.broadcast_to(jnp.asarray(self.prior.concentration), (k, sum(self._levels))),)
 
     def entry(self, d: int) -> int:
-        return sum(self._levels)
-
-    def width(self, d: int) -> int:
         return sum(self._levels)
 
     def features(self, x: Array) -> Array:
@@ -218,9 +216,6 @@ class Categorical(LinearFamily):
         padded = padded.astype(parameters.probabilities.dtype)
         every = padded.at[..., self._column, self._answer].set(parameters.probabilities)
         return _Answers(every).to_event(1)
-
-    def quantities(self, parameters: AnswerProbabilities) -> dict[str, tuple[tuple[str, ...], Any]]:
-        return {"probabilities": (("cluster", "answer"), parameters.probabilities)}
 
     def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
         return {"answer": [f"{columns[j]}={a}" for j, a in zip(self._column, self._answer, strict=True)]}

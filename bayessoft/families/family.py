@@ -22,7 +22,9 @@ from jaxtyping import Float
 from bayessoft.data.rows import Rows
 from bayessoft.numerics import Affine
 
-__all__ = ["ConjugateFamily", "Family", "Sample", "SweptFamily", "moved", "pytree", "seeded"]
+__all__ = ["ConjugateFamily", "Family", "Sample", "SweptFamily", "moved", "pytree", "rows_of_a_tile", "seeded"]
+
+TILE_NUMBERS = 1 << 17  # numbers a tile works on, if it has rows enough: half of a core's cache of 2 MB, measured
 
 C = TypeVar("C", bound=type)
 Sample = Callable[[str, Any], Array]
@@ -43,6 +45,11 @@ def pytree(*, static: tuple[str, ...] = ()) -> Callable[[C], C]:
         return jax.tree_util.register_dataclass(cls, names, list(static))
 
     return register
+
+
+def rows_of_a_tile(width: int, least: int) -> int:
+    """Tell how many rows make a tile that fits half of a core's cache, at some numbers each: a power of two."""
+    return int(np.clip(2 ** round(np.log2(TILE_NUMBERS / width)), least, 4096))
 
 
 def moved(leaf: Any, order: Any) -> Any:

@@ -16,14 +16,13 @@ from jax.scipy.special import gammaln
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.covariance import Covariance, Moments
-from bayessoft.families.family import ConjugateFamily, Sample, moved, pytree
+from bayessoft.families.family import ConjugateFamily, Sample, moved, pytree, rows_of_a_tile
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart, weak
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.numerics import Affine, standardising
 
 __all__ = ["Gaussian", "GaussianParameters"]
 
-TILE_NUMBERS = 1 << 17  # numbers a tile works on, if it has rows enough: half of a core's cache of 2 MB, measured
 SINGLE_CONDITION = np.finfo(np.float32).eps ** -0.5  # ratio of standard deviations that float32 covariances can hold
 FAST_CONDITION = 4e6  # radius^2 * precision up to which the product form keeps 9 digits in float64
 
@@ -74,7 +73,7 @@ class Gaussian(ConjugateFamily):
     def tile_rows(self, k: int, d: int) -> int:
         width = self.structure.width(k, d)
         least = 512 if width < 4096 else 256  # matrix products want 512 rows; measured at 64 and 100 columns
-        return int(np.clip(2 ** round(np.log2(TILE_NUMBERS / (width + k))), least, 4096))
+        return rows_of_a_tile(width + k, least)
 
     def safe(self, parameters: GaussianParameters, radius: Array) -> Array | bool:
         if parameters.means.dtype != jnp.float64 or not self.structure.product_pays(*parameters.means.shape):

@@ -24,12 +24,11 @@ from scipy import special
 from bayessoft.data.rows import Rows
 from bayessoft.data.tables import place_of
 from bayessoft.errors import DataError, OptionError
-from bayessoft.families.family import ConjugateFamily, Sample, pytree
+from bayessoft.families.family import ConjugateFamily, Sample, pytree, rows_of_a_tile
 from bayessoft.numerics import HIGHEST, Affine
 
 __all__ = ["LinearFamily", "Sums", "counts_only", "log", "log_rising", "positive", "refuse"]
 
-TILE_NUMBERS = 1 << 17  # numbers a tile works on, as of Gaussians
 SINGLE_ERROR = 1e-2  # nats that rounding to float32 may cost a row
 
 
@@ -66,6 +65,8 @@ class LinearFamily(ConjugateFamily):
     """What holds the parameters: a dataclass of one array, by the name that `quantities` gives it."""
     COUNTED: ClassVar[tuple[str, ...]]
     """The fields of the prior that are one more than what its mode counts."""
+    ALONG: ClassVar[str] = "feature"
+    """The dimension of the parameters beside that of the clusters."""
     MOST: ClassVar[float] = np.inf
     """The largest number that a parameter can be."""
     BASED: ClassVar[bool] = False
@@ -73,9 +74,9 @@ class LinearFamily(ConjugateFamily):
 
     prior: Any = "weak"
 
-    @abstractmethod
     def features(self, x: Float[Array, "d t"]) -> Float[Array, "f t"]:
-        """Give what the score is linear in."""
+        """Give what the score is linear in: the columns themselves, where nothing else is said."""
+        return x
 
     @abstractmethod
     def natural(self, parameters: Any) -> tuple[Float[Array, "k f"], Float[Array, " k"]]:
@@ -97,12 +98,8 @@ class LinearFamily(ConjugateFamily):
     def weak(self, rows: Rows) -> Any:
         """Give a prior that the rows outweigh soon."""
 
-    @abstractmethod
-    def width(self, d: int) -> int:
-        """Number of features of d columns."""
-
     def tile_rows(self, k: int, d: int) -> int:
-        return int(np.clip(2 ** round(np.log2(TILE_NUMBERS / (self.width(d) + k))), 256, 4096))
+        return rows_of_a_tile(self.entry(d) + k, 256)
 
     def encoded(self, x: Any) -> Any:
         if not self.BASED:
@@ -164,6 +161,12 @@ class LinearFamily(ConjugateFamily):
             )
         return tuple(jnp.broadcast_to(value, (k, max(widths))) for value in values)
 
+    def sites(self, parameters: Any) -> dict[str, Array]:
+        return {field.name: getattr(parameters, field.name) for field in fields(parameters)}
+
+    def quantities(self, parameters: Any) -> dict[str, tuple[tuple[str, ...], Any]]:
+        return {name: (("cluster", self.ALONG), value) for name, value in LinearFamily.sites(self, parameters).items()}
+
     def with_prior(self, prior: Any) -> Self:
         return replace(self, prior=prior)
 
@@ -199,7 +202,7 @@ class LinearFamily(ConjugateFamily):
         return replace(self, prior=checked)
 
     def entry(self, d: int) -> int:
-        """Give how many numbers a field of the prior has for a component."""
+        """Give how many features d columns have, and so parameters a component, and numbers a field of its prior."""
         return d
 
     def shapes(self, k: int, d: int) -> dict[str, tuple[int, ...]]:

@@ -95,12 +95,6 @@ class Multinomial(LinearFamily):
         counts = rows.weights @ rows.values.astype(np.float64)
         return Dirichlet(1 + (counts + 1) / (counts + 1).sum())
 
-    def width(self, d: int) -> int:
-        return d
-
-    def features(self, x: Array) -> Array:
-        return x
-
     def natural(self, parameters: Shares) -> tuple[Array, Array]:
         return log(parameters.shares), jnp.zeros(parameters.shares.shape[:-1], parameters.shares.dtype)
 
@@ -121,9 +115,6 @@ class Multinomial(LinearFamily):
     def gathered(self, sites: Mapping[str, Array]) -> Shares:
         shares = sites["shares"]
         return Shares(jnp.maximum(shares, jnp.finfo(shares.dtype).tiny))
-
-    def sites(self, parameters: Shares) -> dict[str, Array]:
-        return {"shares": parameters.shares}
 
     def mode(self, statistics: Sums, floor: Array | float) -> Shares:
         counts = statistics.first
@@ -153,9 +144,6 @@ class Multinomial(LinearFamily):
 
     def likelihood(self, parameters: Shares) -> Any:
         return dist.Multinomial(self._total, probs=parameters.shares)
-
-    def quantities(self, parameters: Shares) -> dict[str, tuple[tuple[str, ...], Any]]:
-        return {"shares": (("cluster", "feature"), parameters.shares)}
 
     def n_parameters(self, k: int, d: int) -> int:
         return k * (d - 1)

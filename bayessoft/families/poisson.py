@@ -93,12 +93,6 @@ class Poisson(LinearFamily):
         scale = np.maximum(mean + np.sqrt(np.maximum(variance - mean, 0)), 0.5 / rows.total_weight)
         return Gamma(np.full(rows.d, 1.5), 0.5 / scale)
 
-    def width(self, d: int) -> int:
-        return d
-
-    def features(self, x: Array) -> Array:
-        return x
-
     def natural(self, parameters: Rates) -> tuple[Array, Array]:
         return log(parameters.rates), -parameters.rates.sum(-1)
 
@@ -117,9 +111,6 @@ class Poisson(LinearFamily):
     def gathered(self, sites: Mapping[str, Array]) -> Rates:
         rates = sites["rates"]
         return Rates(jnp.maximum(rates, jnp.finfo(rates.dtype).tiny))
-
-    def sites(self, parameters: Rates) -> dict[str, Array]:
-        return {"rates": parameters.rates}
 
     def mode(self, statistics: Sums, floor: Array | float) -> Rates:
         events, rows = statistics.first, statistics.weight[:, None]
@@ -148,9 +139,6 @@ class Poisson(LinearFamily):
 
     def likelihood(self, parameters: Rates) -> Any:
         return dist.Poisson(parameters.rates).to_event(1)
-
-    def quantities(self, parameters: Rates) -> dict[str, tuple[tuple[str, ...], Any]]:
-        return {"rates": (("cluster", "feature"), parameters.rates)}
 
     def simulate(self, parameters: Rates, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rng.poisson(np.asarray(parameters.rates, np.float64)[labels]).astype(np.float64)

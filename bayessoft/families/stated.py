@@ -18,13 +18,17 @@ from numpyro.infer.util import log_density
 
 from bayessoft.data.rows import Rows, fresh
 from bayessoft.errors import DataError, OptionError
-from bayessoft.families.family import Sample, SweptFamily, moved, pytree, seeded
+from bayessoft.families.family import Sample, SweptFamily, moved, pytree, rows_of_a_tile
 from bayessoft.numerics import Affine
 
 __all__ = ["Stated"]
 
-TILE_NUMBERS = 1 << 17
 TAKEN = ("weights", "log_density", "sorted_weights", "entropy", "chain", "draw", "cluster", "x")
+
+
+def any_value(_: str, distribution: Any) -> Any:
+    """Give some value of a distribution, where shapes and supports alone are asked for."""
+    return distribution.sample(jax.random.key(0))
 
 
 class _Held:
@@ -36,7 +40,7 @@ class _Held:
     def __init__(self, family: Any) -> None:
         self.family = copy.copy(family)
         kind = type(family)
-        self.key = (kind, _content(vars(family)) if hasattr(family, "__dict__") else ("object", id(family)))
+        self.key = (kind, _content(vars(family)) if hasattr(family, "__dict__") else ("object", id(self.family)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Held) and self.key == other.key
@@ -112,7 +116,7 @@ class Stated(SweptFamily):
             if name in found or name in TAKEN:
                 raise OptionError(f"draw samples {name!r} twice, or it means something else already: rename it")
             found[name] = distribution
-            return seeded(jax.random.key(0))(name, distribution)
+            return any_value(name, distribution)
 
         self.held.family.draw(noting, k)
         if not found:
@@ -167,7 +171,7 @@ class Stated(SweptFamily):
         return {name: moved(value, order) if each[name] else value for name, value in parameters.items()}
 
     def tile_rows(self, k: int, d: int) -> int:
-        return int(np.clip(2 ** round(np.log2(TILE_NUMBERS / (k * (d + 1)))), 64, 4096))
+        return rows_of_a_tile(k * (d + 1), 64)
 
     def tile_scores(self, parameters: Mapping[str, Array], x: Array, fast: bool) -> Array:
         return self.likelihood(parameters).log_prob(x.T[:, None, :]).T
@@ -215,7 +219,7 @@ class Stated(SweptFamily):
                 "draw samples nothing of each component: give the distribution of a parameter a first axis of length "
                 "k, for example by .expand([k])"
             )
-        components = self.held.family.likelihood(self.held.family.draw(seeded(jax.random.key(0)), k))
+        components = self.held.family.likelihood(self.held.family.draw(any_value, k))
         if components.batch_shape != (k,) or components.event_shape != (rows.d,):
             raise OptionError(
                 f"likelihood has batch shape {components.batch_shape} and event shape {components.event_shape} for {k} "
@@ -228,7 +232,7 @@ class Stated(SweptFamily):
     def check(self, rows: Rows) -> None:
         """Refuse rows outside of the support that two components drawn from the prior have."""
         try:
-            components = self.held.family.likelihood(self.held.family.draw(seeded(jax.random.key(0)), 2))
+            components = self.held.family.likelihood(self.held.family.draw(any_value, 2))
             inside = np.asarray(components.support(jnp.asarray(fresh(rows.values))[:, None, :])).reshape(rows.n, -1)
         except NotImplementedError:  # it depends on the parameters
             return
@@ -244,11 +248,10 @@ class Stated(SweptFamily):
 
     def quantities(self, parameters: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], Any]]:
         each, every = self.of_each(2), {}
-        for name in self.shapes(2):  # in the order of `draw`, which JAX does not keep
-            value = parameters[name]
-            more = len(self.shapes(2)[name]) - each[name]
+        for name, shape in self.shapes(2).items():  # in the order of `draw`, which JAX does not keep
             first = ("cluster",) if each[name] else ()
-            every[name] = ((*first, *(f"{name}_dim_{i}" for i in range(more))), np.asarray(value))
+            rest = (f"{name}_dim_{i}" for i in range(len(shape) - len(first)))
+            every[name] = ((*first, *rest), np.asarray(parameters[name]))
         return dict(sorted(every.items(), key=lambda item: not each[item[0]]))
 
     def simulate(self, parameters: Mapping[str, Any], labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -17,7 +17,7 @@ from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
 from bayessoft.fit import Point
-from bayessoft.inference.engine import Climber, Problem
+from bayessoft.inference.engine import Climber, Problem, modes_only
 from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -116,16 +116,7 @@ class EM(Climber):
             raise OptionError(
                 f"{mixture.family.name} has no M-step, which inference='em' needs: use 'map', or 'nuts' for draws"
             )
-        if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
-            raise OptionError(
-                "a Dirichlet concentration below 1 has no mode for EM to find: pass 1 or more, or use "
-                "inference='cavi', 'gibbs' or 'nuts'"
-            )
-        if not mixture.family.peaked:
-            raise OptionError(
-                f"the prior {mixture.family.prior} has no mode for EM to find: pass concentrations and shapes of 1 or "
-                "more, or use inference='cavi', 'gibbs' or 'nuts'"
-            )
+        modes_only(mixture, "EM")
 
     def begin(self, problem: Problem) -> EMState:
         """Give the state before the first step, for each start."""

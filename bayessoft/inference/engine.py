@@ -33,6 +33,7 @@ __all__ = [
     "Sampler",
     "check_weights",
     "conjugate_only",
+    "modes_only",
     "unconstrained_only",
     "whole",
 ]
@@ -311,6 +312,18 @@ def check_weights(engine: Engine, data: Rows) -> None:
         raise OptionError(
             "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or use "
             "inference='nuts', which raises densities to these powers"
+        )
+
+
+def modes_only(mixture: Mixture, name: str) -> None:
+    """Refuse priors without a mode to climb to."""
+    others = "or use inference='cavi', 'gibbs' or 'nuts'"
+    if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
+        raise OptionError(f"a Dirichlet concentration below 1 has no mode for {name} to find: pass 1 or more, {others}")
+    if not mixture.family.peaked:
+        raise OptionError(
+            f"the prior {mixture.family.prior} has no mode for {name} to find: pass concentrations and shapes of 1 or "
+            f"more, {others}"
         )
 
 

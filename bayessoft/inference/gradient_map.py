@@ -12,10 +12,9 @@ import optax
 from jax import Array
 
 from bayessoft.core.sweep import Tiles
-from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
 from bayessoft.fit import Point
-from bayessoft.inference.engine import Climber, Problem, unconstrained_only
+from bayessoft.inference.engine import Climber, Problem, modes_only, unconstrained_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
@@ -93,14 +92,7 @@ class GradientMAP(Climber):
 
     def check(self, mixture: Mixture) -> None:
         unconstrained_only(mixture, "map")
-        if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
-            raise OptionError(
-                "a Dirichlet concentration below 1 has no mode to climb to: pass 1 or more, or use inference='nuts'"
-            )
-        if not mixture.family.peaked:
-            raise OptionError(
-                f"the prior {mixture.family.prior} has no mode to climb to: pass concentrations and shapes of 1 or more"
-            )
+        modes_only(mixture, "MAP")
 
     def begin(self, problem: Problem) -> ClimbState:
         """Give the state before the first step, for each start."""
