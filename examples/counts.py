@@ -15,7 +15,8 @@ rates = np.array([[2.0, 9.0, 1.0], [6.0, 3.0, 1.0], [6.0, 9.0, 5.0]])
 X = pd.DataFrame(rng.poisson(rates[kind]), columns=["calls", "visits", "complaints"])
 
 # How many groups? CAVI's bound is below the log evidence; log k! is for the names of groups that are apart.
-fits = {k: bs.MixtureModel(k, "poisson", inference=bs.CAVI(tol=1e-6, n_init=3), random_state=0) for k in (2, 3, 4)}
+engine = bs.CAVI(tol=1e-6, max_iter=1000, n_init=3)
+fits = {k: bs.MixtureModel(k, "poisson", inference=engine, random_state=0) for k in (2, 3, 4)}
 print("evidence lower bound, log k! added, by number of groups:")
 for k, fit in fits.items():
     fit.fit(X)

@@ -25,8 +25,11 @@ __all__ = ["begin", "begin_chains", "begin_inside", "labels"]
 
 WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
 STEPS = 50  # of L-BFGS, where there is no M-step
+LLOYD = 30  # steps of k-means
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
+CHOSEN_FROM, FEW_ROWS = 10, 2000  # k-means clusterings of so many rows that the default start is the best of
+PAIRED_ROWS, CLOSE, ROUNDS = 200, 0.05, 6  # rows whose pairs are looked at, the share that is close, how often
 
 
 def labels(
@@ -43,36 +46,40 @@ def labels(
     k : int
         Number of clusters.
     method : str
-        One of `engine.METHODS`. The last one takes rows at random for centres, and every row joins the nearest.
+        One of `engine.METHODS`. But for "random", every row joins the nearest of the `centres`.
     seed : int
         Seed of the random numbers.
     """
-    rng = np.random.default_rng(seed)
     if method == "random":
-        return rng.permutation(np.arange(len(x)) % k)
+        return np.random.default_rng(seed).permutation(np.arange(len(x)) % k)
+    return _joined(x, _centres(x, weights, k, method, seed))
+
+
+def _joined(x: np.ndarray, centres: np.ndarray) -> Int[np.ndarray, " n"]:
+    """Give each row the number of the nearest centre."""
     from sklearn.metrics import pairwise_distances_argmin
 
-    candidates = np.flatnonzero(weights > 0)
-    if method == "random_from_data":
-        chosen = rng.choice(candidates, size=k, replace=len(candidates) < k)
-        return pairwise_distances_argmin(x, x[chosen])
-    if len(candidates) > KMEANS_ROWS:
-        candidates = np.sort(rng.choice(candidates, size=KMEANS_ROWS, replace=False))
-    some, share = (x, weights) if len(candidates) == len(x) else (x[candidates], weights[candidates])
-    with warnings.catch_warnings():  # fewer distinct rows than clusters: the fit's own status tells
-        warnings.simplefilter("ignore")
-        return pairwise_distances_argmin(x, _centres(some, share, k, method, seed))
+    return pairwise_distances_argmin(x, centres)
 
 
 def _centres(x: np.ndarray, weights: np.ndarray, k: int, method: str, seed: int) -> np.ndarray:
-    """Centres by k-means, or by its seeding alone."""
+    """Give centres: some rows at random, or those of k-means, or of its seeding alone."""
     from sklearn.cluster import KMeans, kmeans_plusplus
 
-    seed = seed % (1 << 32)
-    k = min(k, len(x))
-    if method == "kmeans":
-        return KMeans(k, n_init=1, random_state=seed).fit(x, sample_weight=weights).cluster_centers_
-    return kmeans_plusplus(np.ascontiguousarray(x), k, sample_weight=weights, random_state=seed)[0]
+    rng = np.random.default_rng(seed)
+    candidates = np.flatnonzero(weights > 0)
+    if method == "random_from_data":
+        return x[rng.choice(candidates, size=k, replace=len(candidates) < k)]
+    if len(candidates) > KMEANS_ROWS:
+        candidates = np.sort(rng.choice(candidates, size=KMEANS_ROWS, replace=False))
+    some, share = (x, weights) if len(candidates) == len(x) else (x[candidates], weights[candidates])
+    seed, k = seed % (1 << 32), min(k, len(some))
+    with warnings.catch_warnings():  # fewer distinct rows than clusters: the fit's own status tells
+        warnings.simplefilter("ignore")
+        if method == "kmeans":
+            found = KMeans(k, n_init=1, max_iter=LLOYD, random_state=seed).fit(some, sample_weight=share)
+            return found.cluster_centers_
+        return kmeans_plusplus(np.ascontiguousarray(some), k, sample_weight=share, random_state=seed)[0]
 
 
 def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Array, Any]:
@@ -82,12 +89,23 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
     """
     if problem.started:
         return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], problem.start)
+    choosing = method == "kmeans" and problem.standard.family.TIER != "a"
+    label = _chosen(problem, n_init) if choosing else _labelled(problem, method, n_init)
+    return _begun(problem, label, floor)
+
+
+def _labelled(problem: Problem, method: str, n_init: int) -> Int[np.ndarray, "n_init n"]:
+    """Give each start labels of its own."""
     seeds = np.random.SeedSequence(problem.seed).generate_state(n_init)
     x, w, k = problem.standard.family.embedded(problem.standard_values), problem.data.weights, problem.mixture.k
-    label = np.zeros((n_init, *problem.tiles.w.shape), np.int32)
-    for start, seed in zip(label.reshape(n_init, -1), seeds, strict=True):
-        start[: len(x)] = labels(x, w, k, method, int(seed))
-    standard, tiles, own = problem.standard, problem.tiles, jnp.asarray(fresh(label))
+    return np.stack([labels(x, w, k, method, int(seed)) for seed in seeds])
+
+
+def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -> tuple[Array, Any]:
+    """Give what fits labels of the rows, with what is given of the start in its place."""
+    padded = np.zeros((len(label), *problem.tiles.w.shape), np.int32)
+    padded.reshape(len(label), -1)[:, : label.shape[1]] = label
+    standard, tiles, own = problem.standard, problem.tiles, jnp.asarray(fresh(padded))
     if standard.family.TIER == "a":
         found = _fitted(standard, tiles, own, jax.random.key(problem.seed))
     else:
@@ -97,6 +115,75 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
         found,
         problem.start,
     )
+
+
+def _chosen(problem: Problem, n_init: int) -> Int[np.ndarray, "n_init n"]:
+    """Give each start labels by k-means: of clusterings of a few rows, the one densest after some steps of EM on those.
+
+    K-means knows neither the shapes of clusters nor, in standardised rows, where they lie furthest apart; the density
+    does. Those steps are under a weak prior where none is given, so that no component collapses. Biernacki, Celeux and
+    Govaert, Computational Statistics and Data Analysis 41 (2003).
+    """
+    few = _few(problem)
+    family, weights = few.standard.family, few.data.weights
+    x, some = (family.embedded(each.standard_values) for each in (problem, few))
+    views = [(x, some)]
+    if family.group == "affine":
+        even = _evening(some, weights, few.seed)
+        views.append((x @ even, some @ even))
+    seeds = np.random.SeedSequence(few.seed).generate_state(CHOSEN_FROM * n_init)
+    seen = [views[i // n_init % len(views)] for i in range(len(seeds))]
+    centres = [
+        _centres(own, weights, few.mixture.k, "kmeans", int(seed)) for (_, own), seed in zip(seen, seeds, strict=True)
+    ]
+    label = np.stack([_joined(own, at) for (_, own), at in zip(seen, centres, strict=True)])
+    posed = few.standard.proper()
+    if family.prior is None:
+        posed = posed.build(replace(few.data, values=few.frame.apply(few.data.values)))
+    starts = _begun(replace(few, standard=inside(posed)), label, jnp.zeros((), few.tiles.x.dtype))
+    best = _densest(_climbed(few.standard, inside(posed), few.tiles, starts)[1], n_init)
+    return label[best] if few is problem else np.stack([_joined(seen[i][0], centres[i]) for i in best])
+
+
+def _densest(density: Array, n: int) -> Int[np.ndarray, " n"]:
+    """Give n numbers of starts: of start i and every n-th one after it the densest, the first of equals."""
+    each = np.asarray(density).reshape(-1, n)
+    each = np.where(np.isnan(each), -np.inf, each)
+    most = each.max(0)
+    rounding = np.sqrt(np.finfo(each.dtype).eps) * np.abs(most)
+    return (each >= most - np.where(np.isfinite(most), rounding, 0)).argmax(0) * n + np.arange(n)
+
+
+def _few(problem: Problem) -> Problem:
+    """Give the problem with a few of its rows, taken at random."""
+    data = problem.data
+    candidates = np.flatnonzero(data.weights > 0)
+    if len(candidates) <= FEW_ROWS:
+        return problem
+    taken = np.sort(np.random.default_rng(problem.seed).choice(candidates, size=FEW_ROWS, replace=False))
+    data = replace(data, values=data.values[taken], weights=data.weights[taken], ids=None)
+    return replace(problem, data=data, tiles=problem.mixture.lay_out(data.values, data.weights, problem.frame))
+
+
+def _evening(x: Float[np.ndarray, "n d"], weights: np.ndarray, seed: int) -> Float[np.ndarray, "d d"]:
+    """Give a matrix by which close rows differ as much in every direction, so that clusters become round.
+
+    The covariance within clusters is estimated, before they are known, by that of the differences of close rows; which
+    ones are close is found under the estimate before. Art, Gnanadesikan and Kettenring, Utilitas Mathematica 21 (1982).
+    """
+    rng, d = np.random.default_rng(seed), x.shape[1]
+    candidates = np.flatnonzero(weights > 0)
+    some = x[rng.choice(candidates, size=min(PAIRED_ROWS, len(candidates)), replace=False)]
+    differences = np.concatenate([some[i] - some[i + 1 :] for i in range(len(some))])
+    share, turned = min(1.0, max(CLOSE, 5 * d / max(len(differences), 1))), np.eye(d)
+    for _ in range(ROUNDS):
+        squares = ((differences @ turned) ** 2).sum(1)
+        close = differences[squares <= np.quantile(squares, share)]
+        values, vectors = np.linalg.eigh(close.T @ close / len(close))
+        if not values[-1] > 0:  # all of them are the same row
+            return np.eye(d)
+        turned = vectors / np.sqrt(np.maximum(values, 1e-6 * values[-1]))
+    return turned
 
 
 def inside(mixture: Mixture) -> Mixture:
@@ -115,20 +202,14 @@ def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
 
     Else the densest of some clusterings of its own, after some steps of EM. The mixture has priors.
     """
-
-    def by_chain(leaf: Array) -> Array:
-        each = len(leaf) // chains or 1  # one for all where it is given
-        every = jnp.broadcast_to(leaf, (each * chains, *leaf.shape[1:]))
-        return every.reshape(chains, each, *leaf.shape[1:])
-
-    ways = [
-        jax.tree.map(by_chain, begin_inside(replace(problem, seed=problem.seed + i), way, TRIES * chains))
-        for i, way in enumerate(WAYS)
-    ]
-    starts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *ways)
     if problem.started:
-        return jax.tree.map(lambda leaf: leaf[:, 0], starts)
-    return _densest(problem.standard, inside(problem.standard), problem.tiles, starts)
+        one = jax.tree.map(lambda leaf: _cast(leaf, problem), problem.start)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (chains, *leaf.shape)), one)
+    posed = replace(problem, standard=inside(problem.standard))
+    every = [_labelled(replace(problem, seed=problem.seed + i), way, TRIES * chains) for i, way in enumerate(WAYS)]
+    starts = _begun(posed, np.concatenate(every), jnp.zeros((), problem.tiles.x.dtype))
+    found, density = _climbed(problem.standard, posed.standard, problem.tiles, starts)
+    return jax.tree.map(lambda leaf: leaf[_densest(density, chains)], found)
 
 
 @jax.jit
@@ -162,24 +243,19 @@ def _fitted(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], key:
 
 
 @jax.jit
-def _densest(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> tuple[Array, Any]:
-    """Give each chain the one of its starts with the highest posterior density after some steps under `climbing`."""
+def _climbed(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> tuple[Any, Float[Array, " starts"]]:
+    """Give where each start comes to by some steps under `climbing`, and its posterior density."""
 
-    def climbed(start: Any) -> Any:
+    def one(start: Any) -> Any:
         if mixture.family.TIER == "a":
-            return *start, log_joint(mixture, rows, *start)
+            return start, log_joint(mixture, rows, *start)
 
-        def step(_: int, now: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
-            weights, parameters = now[:2]
+        def step(_: int, now: tuple[Any, Array]) -> tuple[Any, Array]:
+            weights, parameters = now[0]
             value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows)
-            return *climbing.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
+            return climbing.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
 
-        return lax.fori_loop(0, CLIMB, step, (*start, jnp.full((), -jnp.inf, rows.x.dtype)))
-
-    def one(starts: Any) -> Any:
-        *found, densities = lax.map(climbed, starts)
-        best = jnp.nanargmax(densities)
-        return jax.tree.map(lambda leaf: leaf[best], tuple(found))
+        return lax.fori_loop(0, CLIMB, step, (start, jnp.full((), -jnp.inf, rows.x.dtype)))
 
     return lax.map(one, starts)
 
