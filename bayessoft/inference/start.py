@@ -245,6 +245,7 @@ def _fitted(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], key:
 @jax.jit
 def _climbed(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> tuple[Any, Float[Array, " starts"]]:
     """Give where each start comes to by some steps under `climbing`, and its posterior density."""
+    plain = rows.w.size <= 2 * FEW_ROWS  # which take less time than compiling a fast form
 
     def one(start: Any) -> Any:
         if mixture.family.TIER == "a":
@@ -252,7 +253,7 @@ def _climbed(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> t
 
         def step(_: int, now: tuple[Any, Array]) -> tuple[Any, Array]:
             weights, parameters = now[0]
-            value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows)
+            value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows, plain=plain)
             return climbing.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
 
         return lax.fori_loop(0, CLIMB, step, (start, jnp.full((), -jnp.inf, rows.x.dtype)))
