@@ -29,7 +29,6 @@ LLOYD = 30  # steps of k-means
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
 CHOSEN_FROM, FEW_ROWS = 10, 2000  # k-means clusterings of so many rows that the default start is the best of
-PAIRED_ROWS, CLOSE, ROUNDS = 200, 0.05, 6  # rows whose pairs are looked at, the share that is close, how often
 
 
 def labels(
@@ -124,19 +123,20 @@ def _chosen(problem: Problem, n_init: int) -> Int[np.ndarray, "n_init n"]:
     does. Those steps are under a weak prior where none is given, so that no component collapses. Biernacki, Celeux and
     Govaert, Computational Statistics and Data Analysis 41 (2003).
     """
+    from threadpoolctl import threadpool_limits
+
     few = _few(problem)
-    family, weights = few.standard.family, few.data.weights
+    family, weights, k = few.standard.family, few.data.weights, few.mixture.k
     x, some = (family.embedded(each.standard_values) for each in (problem, few))
-    views = [(x, some)]
-    if family.group == "affine":
-        even = _evening(some, weights, few.seed)
-        views.append((x @ even, some @ even))
     seeds = np.random.SeedSequence(few.seed).generate_state(CHOSEN_FROM * n_init)
-    seen = [views[i // n_init % len(views)] for i in range(len(seeds))]
-    centres = [
-        _centres(own, weights, few.mixture.k, "kmeans", int(seed)) for (_, own), seed in zip(seen, seeds, strict=True)
-    ]
-    label = np.stack([_joined(own, at) for (_, own), at in zip(seen, centres, strict=True)])
+    views = [(x, some)]
+    with threadpool_limits(1, "openmp"):  # threads that wait for each other take longer than so few rows
+        if family.group in ("affine", "columns"):
+            telling = _telling(some, weights, k, few.seed, family.group)
+            views.append((x @ telling, some @ telling))
+        seen = [views[i // n_init % len(views)] for i in range(len(seeds))]
+        centres = [_centres(own, weights, k, "kmeans", int(seed)) for (_, own), seed in zip(seen, seeds, strict=True)]
+        label = np.stack([_joined(own, at) for (_, own), at in zip(seen, centres, strict=True)])
     posed = few.standard.proper()
     if family.prior is None:
         posed = posed.build(replace(few.data, values=few.frame.apply(few.data.values)))
@@ -165,25 +165,27 @@ def _few(problem: Problem) -> Problem:
     return replace(problem, data=data, tiles=problem.mixture.lay_out(data.values, data.weights, problem.frame))
 
 
-def _evening(x: Float[np.ndarray, "n d"], weights: np.ndarray, seed: int) -> Float[np.ndarray, "d d"]:
-    """Give a matrix by which close rows differ as much in every direction, so that clusters become round.
+def _telling(x: Float[np.ndarray, "n d"], weights: np.ndarray, k: int, seed: int, group: str) -> np.ndarray:
+    """Give a matrix (d, d) of a group that maps standardised rows such that axes along which they cluster are long.
 
-    The covariance within clusters is estimated, before they are known, by that of the differences of close rows; which
-    ones are close is found under the estimate before. Art, Gnanadesikan and Kettenring, Utilitas Mathematica 21 (1982).
+    An axis of unit variance is divided by the share of it that k-means along this axis leaves within clusters. Of maps
+    of all kinds the axes are those of the fourth moments, which turn with the rows: invariant coordinate selection,
+    Tyler, Critchley, Dümbgen and Oja, J. Royal Statistical Society B 71 (2009).
     """
-    rng, d = np.random.default_rng(seed), x.shape[1]
-    candidates = np.flatnonzero(weights > 0)
-    some = x[rng.choice(candidates, size=min(PAIRED_ROWS, len(candidates)), replace=False)]
-    differences = np.concatenate([some[i] - some[i + 1 :] for i in range(len(some))])
-    share, turned = min(1.0, max(CLOSE, 5 * d / max(len(differences), 1))), np.eye(d)
-    for _ in range(ROUNDS):
-        squares = ((differences @ turned) ** 2).sum(1)
-        close = differences[squares <= np.quantile(squares, share)]
-        values, vectors = np.linalg.eigh(close.T @ close / len(close))
-        if not values[-1] > 0:  # all of them are the same row
-            return np.eye(d)
-        turned = vectors / np.sqrt(np.maximum(values, 1e-6 * values[-1]))
-    return turned
+    from sklearn.cluster import KMeans
+
+    axes = np.eye(x.shape[1])
+    if group == "affine":
+        axes = np.linalg.eigh((x * (weights * (x**2).sum(1))[:, None]).T @ x / weights.sum())[1]
+    shares = np.ones(len(axes))
+    with warnings.catch_warnings():  # fewer distinct values than clusters
+        warnings.simplefilter("ignore")
+        for j, along in enumerate((x @ axes).T):
+            total = weights @ (along - weights @ along / weights.sum()) ** 2
+            found = KMeans(min(k, len(x)), n_init=1, max_iter=LLOYD, random_state=seed % (1 << 32))
+            if total > 1e-12 * weights.sum():  # else it is constant
+                shares[j] = found.fit(along[:, None], sample_weight=weights).inertia_ / total
+    return axes / np.maximum(shares, 1e-3)
 
 
 def inside(mixture: Mixture) -> Mixture:

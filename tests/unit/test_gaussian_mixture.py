@@ -187,6 +187,17 @@ def test_default_start_finds_blobs(distance):
     assert found >= total - 1
 
 
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_default_start_finds_a_row_of_blobs(kind):
+    # standardised, the column along which they lie is no wider than the other: k-means splits that
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        z = np.arange(150) % 3
+        rows = np.column_stack([np.zeros(150), 4.0 * z]) + rng.normal(size=(150, 2))
+        labels = GaussianMixture(3, covariance_type=kind, random_state=seed).fit_predict(rows)
+        assert adjusted_rand_score(z, labels) > 0.8
+
+
 # --- life as an estimator, K = 3
 
 
