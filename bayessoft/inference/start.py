@@ -88,7 +88,7 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
     """
     if problem.started:
         return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], problem.start)
-    choosing = method == "kmeans" and problem.standard.family.TIER != "a"
+    choosing = method == "kmeans" and problem.mixture.k > 1 and problem.standard.family.TIER != "a"
     label = _chosen(problem, n_init) if choosing else _labelled(problem, method, n_init)
     return _begun(problem, label, floor)
 
