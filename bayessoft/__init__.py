@@ -22,6 +22,7 @@ __all__ = [
     "CAVI",
     "EM",
     "NUTS",
+    "SVI",
     "Bernoulli",
     "Beta",
     "Between",
@@ -48,6 +49,7 @@ _HOMES = {
     "CAVI": "bayessoft.inference.cavi",
     "EM": "bayessoft.inference.em",
     "NUTS": "bayessoft.inference.nuts",
+    "SVI": "bayessoft.inference.svi",
     "Bernoulli": "bayessoft.families.bernoulli",
     "Beta": "bayessoft.families.bernoulli",
     "Between": "bayessoft.core.sizes",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from bayessoft.inference.gibbs import Gibbs
     from bayessoft.inference.gradient_map import GradientMAP
     from bayessoft.inference.nuts import NUTS
+    from bayessoft.inference.svi import SVI
     from bayessoft.mixture import Mixture
     from bayessoft.store import load
     from bayessoft.studies.calibration import calibrate

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.fit import Draws, Fit, Point
 
-__all__ = ["ess", "quantities", "rhat", "to_arviz", "write_netcdf"]
+__all__ = ["ess", "quantities", "rhat", "smoothed", "to_arviz", "write_netcdf"]
 
 LEAST_DRAWS = 4  # of a chain, for ArviZ to compare its halves
 
@@ -45,9 +47,28 @@ def rhat(values: Float[np.ndarray, "c s ..."]) -> Float[np.ndarray, "..."]:
     return _each(_arviz().rhat, values)
 
 
-def ess(values: Float[np.ndarray, "c s ..."]) -> Float[np.ndarray, "..."]:
-    """Give the effective number of draws (bulk) of each quantity; NaN where the draws are too few."""
-    return _each(_arviz().ess, values)
+def ess(values: Float[np.ndarray, "c s ..."], of: str = "bulk") -> Float[np.ndarray, "..."]:
+    """Give the effective number of draws of each quantity, for its bulk or its "mean"; NaN where they are too few."""
+    return _each(partial(_arviz().ess, method=of), values)
+
+
+def smoothed(log_ratios: Float[np.ndarray, " s"], efficiency: float = 1.0) -> tuple[Float[np.ndarray, " s"], float]:
+    """Give the logs of Pareto-smoothed importance weights, which sum to 1, and the shape k of their tail.
+
+    Parameters
+    ----------
+    log_ratios : array of shape (s,)
+        Logs of the raw weights, up to a constant.
+    efficiency : float
+        Effective share of the draws.
+    """
+    log_ratios, arviz = log_ratios.astype(np.float64), _arviz()
+    if arviz.__version__.startswith("0."):
+        weights, k = arviz.psislw(log_ratios, efficiency)
+    else:
+        stats = import_module("arviz_stats.base").array_stats
+        weights, k = stats.psislw(-log_ratios, efficiency)
+    return np.asarray(weights), float(k)
 
 
 def _each(function: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
@@ -64,7 +85,7 @@ def _each(function: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarr
 def quantities(fit: Fit) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Give the dimensions and values, with leading axes (c, s), of what is drawn: aligned, in original units."""
     if isinstance(fit.posterior, Point):
-        raise OptionError("the fit is a point, not a set of draws: fit with inference='cavi', 'gibbs' or 'nuts'")
+        raise OptionError("the fit is a point, not a set of draws: fit with inference='cavi', 'svi', 'gibbs' or 'nuts'")
     weights, inside = fit.aligned()
     family = fit.mixture.family
     found = family.quantities(family.map_parameters(inside, fit.frame))

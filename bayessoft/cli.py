@@ -150,15 +150,15 @@ def fit(
     inference: Annotated[
         Inference,
         typer.Option(
-            help="em: the best fit, map: by gradients; cavi: a posterior in closed form; gibbs, nuts: draws from the "
-            "posterior."
+            help="em: the best fit, map: by gradients; cavi: a posterior in closed form, svi: the same by batches "
+            "of rows; gibbs, nuts: draws from the posterior."
         ),
     ] = EM,
     n_init: Annotated[
-        int | None, typer.Option(min=1, help="em, cavi, map: number of starts.", show_default="1")
+        int | None, typer.Option(min=1, help="em, cavi, map, svi: number of starts.", show_default="1")
     ] = None,
     max_iter: Annotated[
-        int | None, typer.Option(min=1, help="em, cavi, map: most iterations.", show_default="100")
+        int | None, typer.Option(min=1, help="em, cavi, map, svi: most iterations.", show_default="100")
     ] = None,
     chains: Annotated[
         int | None, typer.Option(min=1, help="gibbs, nuts: number of chains.", show_default=False)

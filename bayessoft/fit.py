@@ -27,7 +27,7 @@ EVALUATED = 1 << 19  # numbers of rows and memberships evaluated at a time: 4 MB
 DRAWN = 1000  # draws that stand for a posterior in closed form
 NUMBERS = 1 << 21  # numbers of all draws together that are looked at at a time: 16 MB, and some copies of them
 
-__all__ = ["Checks", "Conjugate", "Draws", "Fit", "Point"]
+__all__ = ["Checks", "Conjugate", "Draws", "Fit", "Point", "drawn"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Conjugate:
         """Draw proportions and parameters, always the same for the same seed."""
         with scoped(dtype):
             keys = jax.random.split(jax.random.key(self.seed), number)
-            return jax.tree.map(np.asarray, _drawn(_on_device(self.mixture, dtype), keys))
+            return jax.tree.map(np.asarray, drawn(_on_device(self.mixture, dtype), keys))
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,9 +336,9 @@ def _rows_of(numbers: int, draws: tuple[Array, Any]) -> int:
 
 
 @jax.jit
-def _drawn(posterior: Mixture, keys: Array) -> tuple[Array, Any]:
-    """Draw proportions and parameters with each key."""
-    return jax.vmap(lambda key: posterior.draw(seeded(key)))(keys)
+def drawn(mixture: Mixture, keys: Array) -> tuple[Array, Any]:
+    """Draw proportions and parameters from the priors with each key, inside `numerics.scoped`."""
+    return jax.vmap(lambda key: mixture.draw(seeded(key)))(keys)
 
 
 @jax.jit

@@ -76,9 +76,9 @@ class Mixture:
         """Give the same specification for mapped rows; a size constraint stays behind: engines turn it into bounds."""
         return replace(self, family=self.family.standardised(frame), sizes=None)
 
-    def lay_out(self, values: np.ndarray, weights: np.ndarray, frame: Affine) -> Tiles:
-        """Map rows and lay them out on the device, inside `numerics.scoped`."""
-        tile_rows = self.family.tile_rows(self.k, values.shape[1])
+    def lay_out(self, values: np.ndarray, weights: np.ndarray, frame: Affine, tile_rows: int | None = None) -> Tiles:
+        """Map rows and lay them out on the device, inside `numerics.scoped`, in tiles as the family wants them."""
+        tile_rows = tile_rows or self.family.tile_rows(self.k, values.shape[1])
 
         def mapped(part: np.ndarray) -> np.ndarray:
             return self.family.encoded(frame.apply(part))
@@ -105,6 +105,14 @@ class Mixture:
         family, weights = self._conjugate()
         sizes = statistics.weight if sizes is None else sizes
         return replace(self, family=family.update(statistics), weights=weights.update(sizes))
+
+    def blend(self, other: Mixture, rate: Array) -> Mixture:
+        """Give the mixture whose priors have natural parameters ``(1 - rate) * own + rate * those of other``.
+
+        Both have priors for each component, as `update` gives them.
+        """
+        (family, weights), (other_family, other_weights) = self._conjugate(), other._conjugate()
+        return replace(self, family=family.blend(other_family, rate), weights=weights.blend(other_weights, rate))
 
     def centre(self) -> tuple[Float[Array, " k"], Any]:
         """Give the expected proportions, and parameters at the centre of their priors."""

@@ -65,6 +65,7 @@ CLASSES = {
     "CAVI": "bayessoft.inference.cavi",
     "Gibbs": "bayessoft.inference.gibbs",
     "NUTS": "bayessoft.inference.nuts",
+    "SVI": "bayessoft.inference.svi",
     "GradientMAP": "bayessoft.inference.gradient_map",
 }
 ARRAYS = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}

@@ -7,11 +7,11 @@ weights. What is trusted later is stated by `Rows`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import issparse
 
 from bayessoft.data.tables import TableLike, floats, odd_cell, place_of, row_ids, table
@@ -58,6 +58,12 @@ class Rows:
     def total_weight(self) -> float:
         """Sum of the weights."""
         return float(self.weights.sum())
+
+    def reordered(self, order: Int[np.ndarray, " n"]) -> Rows:
+        """Give the same rows in another order."""
+        values, weights = self.values[order], self.weights[order]
+        values.flags.writeable = weights.flags.writeable = False
+        return replace(self, values=values, weights=weights, ids=self.ids and tuple(self.ids[i] for i in order))
 
 
 def fresh(array: np.ndarray) -> np.ndarray:

@@ -35,11 +35,11 @@ class GaussianMixture(MixtureEstimator):
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
         A covariance matrix per cluster, one for all, variances per cluster and column, or one variance per cluster.
     tol : float, default 1e-3
-        EM, MAP and CAVI end when the objective changes by less, in nats per row.
+        EM, MAP, CAVI and SVI end when the objective changes by less, in nats per row.
     reg_covar : float >= 0, default 1e-6
         Added to the diagonal of the covariances, in squared units of the columns. Not used under a `prior`.
     max_iter : int, default 100
-        Most iterations of EM, MAP or CAVI.
+        Most iterations of EM, MAP or CAVI, or passes of SVI.
     n_init : int, default 1
         Number of starts; the best one is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
@@ -66,9 +66,10 @@ class GaussianMixture(MixtureEstimator):
         Prior on the proportions; at least 1 for EM. None is maximum likelihood for EM, 1 for every other engine.
     sizes : Fixed, Between or None
         Constraint on the expected sizes of the clusters. Prediction is free of it; `responsibilities_` are not.
-    inference : {"em", "map", "cavi", "gibbs", "nuts"} or engine
+    inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
         How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
-        parts, "gibbs" and "nuts" draw from the posterior. An engine object carries its own options.
+        parts, "svi" does by batches of rows, "gibbs" and "nuts" draw from the posterior. An engine object carries its
+        own options.
     checkpoint : path, optional
         Folder where a sampler is kept while it runs, every 30 seconds and when it ends, so that a run that was stopped
         or killed goes on where it was: fit again, with the same arguments and rows, and the draws are those of a run
@@ -84,26 +85,28 @@ class GaussianMixture(MixtureEstimator):
     means_ : array of shape (k, d)
     covariances_, precisions_, precisions_cholesky_ : arrays
         (k, d, d) for full, (d, d) for tied, (k, d) for diag, (k,) for spherical. Precisions invert the covariances;
-        under "cavi" they are their own posterior means, as in scikit-learn's `BayesianGaussianMixture`.
+        under "cavi" and "svi" they are their own posterior means, as in scikit-learn's `BayesianGaussianMixture`.
     responsibilities_ : array of shape (n, k)
-        Memberships of the rows that were fitted, averaged over draws; under "cavi" the variational ones.
+        Memberships of the rows that were fitted, averaged over draws; under "cavi" and "svi" the
+        variational ones.
     status_ : Status
         How the fit ended; its text says what to do next.
     converged_ : bool
         Whether the status says so.
     n_iter_ : int
-        Steps of EM, MAP or CAVI, or draws that each chain kept.
+        Steps of EM, MAP or CAVI, passes of SVI, or draws that each chain kept.
     lower_bound_ : float
         Log-likelihood, plus log prior where there is one, per unit weight in nats: at the last step of EM, or the mean
-        over draws. Under "cavi" the evidence lower bound per unit weight.
+        over draws. Under "cavi" and "svi" the evidence lower bound per unit weight.
     lower_bounds_ : list of float
         The same at every step (draw, the mean over chains).
     elbo_ : float
-        Only under "cavi": the evidence lower bound in total, in nats, of what was found. It is below the log evidence,
-        and no constant is left out, so fits with other priors, families and engines compare.
+        Only under "cavi" and "svi": the evidence lower bound in total, in nats, of what was found. It is below the log
+        evidence, and no constant is left out, so fits with other priors, families and engines compare.
     log_relabellings_ : float
-        Only under "cavi": log k! where all clusters have the same priors. The bound is about one labelling of them;
-        across k compare ``elbo_ + log_relabellings_``, which is below the log evidence too where clusters are apart.
+        Only under "cavi" and "svi": log k! where all clusters have the same priors. The bound is about one labelling of
+        them; across k compare ``elbo_ + log_relabellings_``, which is below the log evidence too where clusters are
+        apart.
     prior_ : NormalInverseWishart or None
         The prior in numbers, in original units.
     sizes_ : array of shape (k,)

@@ -29,6 +29,7 @@ from bayessoft.estimators.base import (
     progress_printer,
     tell,
 )
+from bayessoft.estimators.criticism import Criticism
 from bayessoft.fit import Conjugate, Fit, Point
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ from bayessoft.numerics import scoped
 __all__ = ["MixtureEstimator"]
 
 
-class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
+class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
     """An estimator of a mixture: what it is fitted to is up to the class, what is made of the fit is here."""
 
     n_components: int
@@ -118,7 +119,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
             check_weights(engine, data)
             given = self._given(data.d) if previous is None else self._again(previous)
             with scoped(data.values.dtype):
-                problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given)
+                problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given, engine.batch_size)
             engine.check(problem.mixture)
             checkpoint = None
             if isinstance(engine, Sampler) and self.checkpoint is not None:
@@ -182,6 +183,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
 
     def _columns(self) -> list[str] | None:
         return list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
+
+    def _named(self) -> list[str]:
+        """Give the names of the columns, "x0", "x1", ... where they have none."""
+        return self._columns() or [f"x{j}" for j in range(self.n_features_in_)]
 
     def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
         check_is_fitted(self, "fit_")
@@ -251,7 +256,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)
-        return posterior.summary(self.fit_, self._columns() or [f"x{j}" for j in range(self.n_features_in_)], interval)
+        return posterior.summary(self.fit_, self._named(), interval)
 
     def membership_interval(self, X: Any, interval: float = 0.95) -> Float[np.ndarray, "n k 2"]:
         """Give equal-tailed posterior intervals of the memberships, from draws, or from a posterior in closed form.

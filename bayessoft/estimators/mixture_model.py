@@ -33,17 +33,18 @@ class MixtureModel(MixtureEstimator):
         What the rows of a cluster are: "gaussian" (measurements), "poisson" (counts), "multinomial" (counts that share
         a total out), "bernoulli" (0 or 1), "categorical" (answers 0, 1, 2, ...), or a family object, which carries its
         prior and options. A name stands for the family under its weak prior.
-    inference : {"em", "map", "cavi", "gibbs", "nuts"} or engine
+    inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
         How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
-        parts, "gibbs" and "nuts" draw from the posterior. An engine object carries its own options.
+        parts, "svi" does by batches of rows, "gibbs" and "nuts" draw from the posterior. An engine object carries its
+        own options.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
         Prior on the proportions; at least 1 for EM and MAP. None is maximum likelihood for EM, else 1.
     sizes : Fixed, Between or None
         Constraint on the expected sizes of the clusters. Prediction is free of it; `responsibilities_` are not.
     tol : float, default 1e-3
-        EM, MAP and CAVI end when the objective changes by less, in nats per row.
+        EM, MAP, CAVI and SVI end when the objective changes by less, in nats per row.
     max_iter : int, default 100
-        Most iterations of EM, MAP or CAVI.
+        Most iterations of EM, MAP or CAVI, or passes of SVI.
     n_init : int, default 1
         Number of starts; the best one is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
@@ -69,7 +70,7 @@ class MixtureModel(MixtureEstimator):
     Attributes
     ----------
     weights_ : array of shape (k,)
-        Proportions; like parameters, the posterior means under "cavi", "gibbs" and "nuts".
+        Proportions; like parameters, the posterior means under "cavi", "svi", "gibbs" and "nuts".
     parameters_ : dict of str to array
         Of the components, by name: "rates" (k, d) of Poisson ones, "probabilities" (k, d) of Bernoulli ones and (k, f)
         of categorical ones, "shares" (k, d) of multinomial ones, "means" and "covariances" of Gaussian ones.
@@ -78,7 +79,7 @@ class MixtureModel(MixtureEstimator):
     responsibilities_, status_, converged_, n_iter_, lower_bound_, lower_bounds_, fit_
         As of `GaussianMixture`.
     elbo_, log_relabellings_
-        Only under "cavi", as of `GaussianMixture`.
+        Only under "cavi" and "svi", as of `GaussianMixture`.
     sizes_, prices_, duality_gap_
         Only under a size constraint, as of `GaussianMixture`.
     n_features_in_ : int

@@ -19,7 +19,7 @@ from bayessoft.errors import FitError, OptionError
 from bayessoft.fit import Conjugate, Draws, Fit, Point
 from bayessoft.status import Status
 
-__all__ = ["bound", "centre", "examined", "fraction", "needed", "quantiles", "shown", "summary", "trusted"]
+__all__ = ["bound", "centre", "drawn", "examined", "fraction", "needed", "quantiles", "shown", "summary", "trusted"]
 
 
 def examined(fit: Fit, rows: Tiles) -> Fit:
@@ -42,7 +42,7 @@ def examined(fit: Fit, rows: Tiles) -> Fit:
 def needed(fit: Fit, what: str) -> None:
     """Refuse `what` for a fit that is a point."""
     if isinstance(fit.posterior, Point):
-        raise OptionError(f"{what} needs a posterior: fit with inference='cavi', 'gibbs' or 'nuts'")
+        raise OptionError(f"{what} needs a posterior: fit with inference='cavi', 'svi', 'gibbs' or 'nuts'")
 
 
 def trusted(fit: Fit) -> None:
@@ -77,12 +77,28 @@ def centre(fit: Fit) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def shown(fit: Fit, columns: Sequence[str]) -> dict[str, Float[np.ndarray, " k"]]:
     """Give the numbers of each cluster that a table shows, by the words over them."""
-    family = fit.mixture.family
     name, values = next(iter(centre(fit)[1].items()))
-    (_, *dims), known = family.quantities(fit.posterior.parameters)[name][0], family.coordinates(columns)
-    labels = product(*(known.get(dim, range(size)) for dim, size in zip(dims, values.shape[1:], strict=True)))
     flat = values.reshape(len(values), -1)
-    return {" ".join(map(str, (family.SHOWN or name, *label))): flat[:, j] for j, label in enumerate(labels)}
+    return {words: flat[:, j] for j, words in enumerate(_words(fit, name, values.shape[1:], columns))}
+
+
+def drawn(fit: Fit, columns: Sequence[str]) -> tuple[Float[np.ndarray, "c s q"], pd.MultiIndex]:
+    """Give the draws of what a table shows, and its clusters and words: of every cluster the weight, then the rest."""
+    found = arviz_io.quantities(fit)
+    weights = found.pop("weights")[1]
+    name, (_, values) = next(iter(found.items()))
+    words = ["weight", *_words(fit, name, values.shape[3:], columns)]
+    flat = np.concatenate([weights[..., None], values.reshape(*weights.shape, -1)], -1)
+    labels = pd.MultiIndex.from_product([range(weights.shape[2]), words], names=["cluster", "quantity"])
+    return flat.reshape(*weights.shape[:2], -1), labels
+
+
+def _words(fit: Fit, name: str, shape: tuple[int, ...], columns: Sequence[str]) -> list[str]:
+    """Give the words over the numbers that a cluster has of a quantity."""
+    family = fit.mixture.family
+    (_, *dims), known = family.quantities(fit.posterior.parameters)[name][0], family.coordinates(columns)
+    labels = product(*(known.get(dim, range(size)) for dim, size in zip(dims, shape, strict=True)))
+    return [" ".join(map(str, (family.SHOWN or name, *label))) for label in labels]
 
 
 def bound(fit: Fit) -> float:

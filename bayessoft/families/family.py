@@ -2,7 +2,7 @@
 
 (a) `Family.draw` and `Family.likelihood` state a model once: enough for samplers and gradient fits.
 (b) `SweptFamily` adds densities and sufficient statistics of a tile and the mode: EM, and the fast likelihood.
-(c) `ConjugateFamily` adds the posterior under known labels, a family of the same class: Gibbs and CAVI.
+(c) `ConjugateFamily` adds the posterior under known labels, a family of the same class: Gibbs, CAVI and SVI.
 """
 
 from __future__ import annotations
@@ -267,6 +267,13 @@ class ConjugateFamily(SweptFamily):
     @abstractmethod
     def update(self, statistics: Any) -> ConjugateFamily:
         """Give the family after rows with these statistics, its prior one for each component."""
+
+    @abstractmethod
+    def blend(self, other: Any, rate: Array) -> ConjugateFamily:
+        """Give the family whose prior has natural parameters ``(1 - rate) * own + rate * those of other``.
+
+        Both have a prior for each component, as `update` gives it.
+        """
 
     @abstractmethod
     def expected(self, k: int) -> tuple[Any, Float[Array, " k"]]:

@@ -141,6 +141,9 @@ class Gaussian(ConjugateFamily):
     def update(self, statistics: Moments) -> Gaussian:
         return replace(self, prior=self.prior.update(self.structure, statistics))
 
+    def blend(self, other: Gaussian, rate: Array) -> Gaussian:
+        return replace(self, prior=self.prior.blend(self.structure, other.prior, rate))
+
     def expected(self, k: int) -> tuple[GaussianParameters, Array]:
         means, factors, constant = self.prior.for_each(self.structure, k).expected(self.structure)
         return GaussianParameters(means, factors), constant
@@ -217,6 +220,8 @@ class Gaussian(ConjugateFamily):
         if spreads is not None:
             mapped = self.structure.map_covariance(np.asarray(spreads), frame.inverse_matrix())
             factors = np.asarray(self.structure.factor(jnp.asarray(mapped)))
+            if not np.isfinite(factors).all():
+                raise OptionError("covariances to start from must be symmetric positive definite; variances positive")
         return GaussianParameters(None if means is None else frame.apply(np.asarray(means)), factors)
 
     def quantities(self, parameters: GaussianParameters) -> dict[str, tuple[tuple[str, ...], Any]]:

@@ -145,6 +145,10 @@ class LinearFamily(ConjugateFamily):
         every = [jnp.sum(prior.log_prob(sites[name])) for name, prior in self.distributions(k).items()]
         return jnp.stack(every).sum()
 
+    def blend(self, other: Self, rate: Array) -> Self:
+        mixed = jax.tree.map(lambda mine, its: (1 - rate) * mine + rate * its, self.prior, other.prior)
+        return replace(self, prior=mixed)
+
     def divergence(self, other: Self, k: int) -> Array:
         theirs = other.distributions(k)
         every = [jnp.sum(dist.kl_divergence(mine, theirs[name])) for name, mine in self.distributions(k).items()]

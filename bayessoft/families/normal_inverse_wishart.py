@@ -124,6 +124,21 @@ class NormalInverseWishart:
         seen = structure.degrees(statistics.weight, d).reshape(jnp.shape(prior.degrees_of_freedom))
         return NormalInverseWishart(mean, kappa, prior.degrees_of_freedom + seen, scale)
 
+    def blend(self, structure: Covariance, other: NormalInverseWishart, rate: Array) -> NormalInverseWishart:
+        """Give the prior whose natural parameters are blended; both have a prior for each component.
+
+        Those are linear in kappa, nu, kappa m, and Psi + kappa m m'; written about the new mean, nothing cancels.
+        """
+        mine, its = (1 - rate) * self.mean_precision, rate * other.mean_precision
+        kappa, apart = mine + its, other.mean - self.mean
+        between = structure.outer((mine * its / kappa)[:, None] * apart, apart)
+        return NormalInverseWishart(
+            self.mean + (its / kappa)[:, None] * apart,
+            kappa,
+            (1 - rate) * self.degrees_of_freedom + rate * other.degrees_of_freedom,
+            (1 - rate) * self.scale + rate * other.scale + between,
+        )
+
     def mode(self, structure: Covariance) -> tuple[Array, Array]:
         """Give the most probable means and factors, of a prior for each component."""
         k, d = jnp.shape(self.mean)

@@ -65,6 +65,10 @@ class Dirichlet:
         """Give the posterior after clusters received `weight` rows."""
         return Dirichlet(jnp.asarray(self.concentration) + weight)
 
+    def blend(self, other: Dirichlet, rate: Array) -> Dirichlet:
+        """Give the prior with natural parameters ``(1 - rate) * own + rate * those of other``."""
+        return Dirichlet((1 - rate) * jnp.asarray(self.concentration) + rate * jnp.asarray(other.concentration))
+
     def expected_log(self) -> Float[Array, " k"]:
         """Give the expected log proportions, of one concentration per cluster."""
         alpha = jnp.asarray(self.concentration)

@@ -8,5 +8,6 @@ ENGINES = {
     "gibbs": "bayessoft.inference.gibbs:Gibbs",
     "map": "bayessoft.inference.gradient_map:GradientMAP",
     "nuts": "bayessoft.inference.nuts:NUTS",
+    "svi": "bayessoft.inference.svi:SVI",
 }
 """The engines by the string that names them."""

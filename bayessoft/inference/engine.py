@@ -104,14 +104,22 @@ class Problem:
     given: Given
 
     @classmethod
-    def pose(cls, mixture: Mixture, data: Rows, seed: int, reg_covar: float, given: Given) -> Problem:
-        """Resolve the mixture's automatic settings and standardise the rows, inside `numerics.scoped`."""
+    def pose(
+        cls, mixture: Mixture, data: Rows, seed: int, reg_covar: float, given: Given, batch_size: int | None = None
+    ) -> Problem:
+        """Resolve the mixture's automatic settings and standardise the rows, inside `numerics.scoped`.
+
+        With a `batch_size`, the rows are shuffled, and a tile has so many of them.
+        """
         mixture = mixture.build(data)
+        if batch_size is not None:
+            data = data.reordered(np.random.default_rng(seed).permutation(data.n))
         if mixture.sizes is not None and mixture.sizes.order == "given" and not given.numbered:
             raise OptionError("order='given' needs clusters in a known order: pass means_init, or order='any'")
         given.check(mixture.family.shapes(mixture.k, data.d))
         frame = standardising(data.values, data.weights, mixture.family.group)
-        tiles = mixture.lay_out(data.values, data.weights, frame)
+        tiles = mixture.lay_out(data.values, data.weights, frame, batch_size)
+        mixture.family.given_parameters(given.parameters, frame)  # refused here, or not at all
         return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given)
 
     @property
@@ -149,6 +157,9 @@ class Engine(ABC):
     """Whether it needs a prior on everything."""
     WHOLE_WEIGHTS: ClassVar[bool] = False
     """Whether weights of rows have to be whole numbers."""
+
+    batch_size: int | None = None
+    """Rows that a step looks at together, where not all."""
 
     @property
     @abstractmethod
@@ -317,7 +328,7 @@ def check_weights(engine: Engine, data: Rows) -> None:
 
 def modes_only(mixture: Mixture, name: str) -> None:
     """Refuse priors without a mode to climb to."""
-    others = "or use inference='cavi', 'gibbs' or 'nuts'"
+    others = "or use inference='cavi', 'svi', 'gibbs' or 'nuts'"
     if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
         raise OptionError(f"a Dirichlet concentration below 1 has no mode for {name} to find: pass 1 or more, {others}")
     if not mixture.family.peaked:

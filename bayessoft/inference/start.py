@@ -19,7 +19,7 @@ from bayessoft.families.family import seeded
 from bayessoft.inference.engine import Problem
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
-from bayessoft.numerics import all_finite
+from bayessoft.numerics import all_finite, standardising
 
 __all__ = ["begin", "begin_chains", "begin_inside", "labels"]
 
@@ -28,7 +28,8 @@ STEPS = 50  # of L-BFGS, where there is no M-step
 LLOYD = 30  # steps of k-means
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
-CHOSEN_FROM, FEW_ROWS = 10, 2000  # k-means clusterings of so many rows that the default start is the best of
+CHOSEN_FROM, FEW_ROWS, FEW_OF_EACH = 10, 2000, 50  # k-means clusterings, and of how many rows (of each cluster)
+FEW_VALUES = 5  # of a column that says nothing of where clusters of measurements start
 
 
 def labels(
@@ -126,19 +127,15 @@ def _chosen(problem: Problem, n_init: int) -> Int[np.ndarray, "n_init n"]:
     from threadpoolctl import threadpool_limits
 
     few = _few(problem)
-    family, weights, k = few.standard.family, few.data.weights, few.mixture.k
-    x, some = (family.embedded(each.standard_values) for each in (problem, few))
+    weights, k = few.data.weights, few.mixture.k
     seeds = np.random.SeedSequence(few.seed).generate_state(CHOSEN_FROM * n_init)
-    views = [(x, some)]
+    views = _views(problem, few)
+    seen = [views[i // n_init % len(views)] for i in range(len(seeds))]
     with threadpool_limits(1, "openmp"):  # threads that wait for each other take longer than so few rows
-        if family.group in ("affine", "columns"):
-            telling = _telling(some, weights, k, few.seed, family.group)
-            views.append((x @ telling, some @ telling))
-        seen = [views[i // n_init % len(views)] for i in range(len(seeds))]
         centres = [_centres(own, weights, k, "kmeans", int(seed)) for (_, own), seed in zip(seen, seeds, strict=True)]
         label = np.stack([_joined(own, at) for (_, own), at in zip(seen, centres, strict=True)])
     posed = few.standard.proper()
-    if family.prior is None:
+    if few.standard.family.prior is None:
         posed = posed.build(replace(few.data, values=few.frame.apply(few.data.values)))
     starts = _begun(replace(few, standard=inside(posed)), label, jnp.zeros((), few.tiles.x.dtype))
     best = _densest(_climbed(few.standard, inside(posed), few.tiles, starts)[1], n_init)
@@ -155,37 +152,63 @@ def _densest(density: Array, n: int) -> Int[np.ndarray, " n"]:
 
 
 def _few(problem: Problem) -> Problem:
-    """Give the problem with a few of its rows, taken at random."""
-    data = problem.data
+    """Give the problem with a few of its rows, taken at random: as often as they weigh."""
+    data, most = problem.data, max(FEW_ROWS, FEW_OF_EACH * problem.mixture.k)
     candidates = np.flatnonzero(data.weights > 0)
-    if len(candidates) <= FEW_ROWS:
+    if len(candidates) <= most:
         return problem
-    taken = np.sort(np.random.default_rng(problem.seed).choice(candidates, size=FEW_ROWS, replace=False))
-    data = replace(data, values=data.values[taken], weights=data.weights[taken], ids=None)
+    rng, share = np.random.default_rng(problem.seed), data.weights[candidates] / data.total_weight
+    alike = np.ptp(share) == 0
+    taken = np.sort(rng.choice(candidates, size=most, replace=not alike, p=None if alike else share))
+    data = replace(data, values=data.values[taken], weights=np.full(most, data.total_weight / most), ids=None)
     return replace(problem, data=data, tiles=problem.mixture.lay_out(data.values, data.weights, problem.frame))
 
 
-def _telling(x: Float[np.ndarray, "n d"], weights: np.ndarray, k: int, seed: int, group: str) -> np.ndarray:
-    """Give a matrix (d, d) of a group that maps standardised rows such that axes along which they cluster are long.
+def _views(whole: Problem, few: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Give the rows of a problem, and a few of them, as points where k-means may find clusters.
+
+    Where columns may be scaled, those of few values are left out: a component on a single value of one is dense beyond
+    measure, and means nothing. A second view has axes along which the rows cluster long.
+    """
+    family, k = few.standard.family, few.mixture.k
+    x, some = (family.embedded(each.standard_values) for each in (whole, few))
+    if family.group not in ("affine", "columns"):
+        return [(x, some)]
+    many = [len(np.unique(column)) > max(k, FEW_VALUES) for column in few.data.values.T]
+    if any(many) and not all(many):
+        frame = standardising(few.data.values[:, many], few.data.weights, family.group)
+        x, some = (frame.apply(each.data.values[:, many]) for each in (whole, few))
+    telling = _telling(some, few.data.weights, k, family.group)
+    return [(x, some), (x @ telling, some @ telling)]
+
+
+def _telling(x: Float[np.ndarray, "n d"], weights: np.ndarray, k: int, group: str) -> Float[np.ndarray, "d d"]:
+    """Give a matrix of a group that maps standardised rows such that axes along which they cluster are long.
 
     An axis of unit variance is divided by the share of it that k-means along this axis leaves within clusters. Of maps
     of all kinds the axes are those of the fourth moments, which turn with the rows: invariant coordinate selection,
     Tyler, Critchley, Dümbgen and Oja, J. Royal Statistical Society B 71 (2009).
     """
-    from sklearn.cluster import KMeans
-
     axes = np.eye(x.shape[1])
     if group == "affine":
         axes = np.linalg.eigh((x * (weights * (x**2).sum(1))[:, None]).T @ x / weights.sum())[1]
-    shares = np.ones(len(axes))
-    with warnings.catch_warnings():  # fewer distinct values than clusters
-        warnings.simplefilter("ignore")
-        for j, along in enumerate((x @ axes).T):
-            total = weights @ (along - weights @ along / weights.sum()) ** 2
-            found = KMeans(min(k, len(x)), n_init=1, max_iter=LLOYD, random_state=seed % (1 << 32))
-            if total > 1e-12 * weights.sum():  # else it is constant
-                shares[j] = found.fit(along[:, None], sample_weight=weights).inertia_ / total
-    return axes / np.maximum(shares, 1e-3)
+    return axes / np.maximum([_share_within(along, weights, k) for along in (x @ axes).T], 1e-3)
+
+
+def _share_within(x: Float[np.ndarray, " n"], weights: np.ndarray, k: int) -> float:
+    """Give the share of the variance of numbers that k-means from their quantiles leaves within k clusters."""
+    order = np.argsort(x)
+    x, w = x[order] - weights @ x / weights.sum(), weights[order]
+    mass, sums = (np.concatenate([[0.0], np.cumsum(part)]) for part in (w, w * x))
+    total = w @ x**2
+    if not total > 1e-12 * mass[-1]:  # all the same
+        return 1.0
+    centres = np.interp((np.arange(k) + 0.5) / k * mass[-1], mass[1:], x)
+    for _ in range(LLOYD):
+        edges = np.concatenate([[0], np.searchsorted(x, (centres[1:] + centres[:-1]) / 2), [len(x)]])
+        of_mass, of_sums = np.diff(mass[edges]), np.diff(sums[edges])
+        centres = np.divide(of_sums, of_mass, out=centres, where=of_mass > 0)
+    return float(1 - (of_mass @ centres**2) / total)
 
 
 def inside(mixture: Mixture) -> Mixture:

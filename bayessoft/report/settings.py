@@ -22,6 +22,7 @@ USED = {
     "gibbs": (*SAMPLING, *SURVIVING),
     "map": CLIMBING,
     "nuts": (*SAMPLING, "target_accept", *SURVIVING),
+    "svi": CLIMBING,
 }
 """The options that each engine uses, by its name."""
 

@@ -188,6 +188,15 @@ def test_default_start_finds_blobs(distance):
 
 
 @pytest.mark.parametrize("kind", ["full", "diag"])
+def test_default_start_is_not_led_by_a_column_of_two_values(kind):
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 2, 200)
+    rows = np.column_stack([rng.normal(size=(200, 3)) + 3.0 * z[:, None], rng.integers(0, 2, 200)])
+    labels = GaussianMixture(2, covariance_type=kind, random_state=0).fit_predict(rows)
+    assert adjusted_rand_score(z, labels) > 0.8
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
 def test_default_start_finds_a_row_of_blobs(kind):
     # standardised, the column along which they lie is no wider than the other: k-means splits that
     for seed in range(5):

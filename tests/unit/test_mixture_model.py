@@ -40,7 +40,9 @@ def fitted(family: Any, X: Any, inference: Any = "em", **options: Any) -> bs.Mix
         return bs.MixtureModel(2, family, inference=inference, random_state=0, **options).fit(X)
 
 
-@pytest.mark.parametrize("inference", ["em", "map", "cavi", GIBBS, NUTS], ids=["em", "map", "cavi", "gibbs", "nuts"])
+@pytest.mark.parametrize(
+    "inference", ["em", "map", "cavi", "svi", GIBBS, NUTS], ids=["em", "map", "cavi", "svi", "gibbs", "nuts"]
+)
 @pytest.mark.parametrize(
     "family", [pytest.param(f, marks=() if f == "poisson" else pytest.mark.statistical) for f in FAMILIES]
 )
@@ -156,6 +158,10 @@ def test_large_counts_in_single_precision_are_refused():
         (dict(family="poisson", parameters_init={"rate": np.ones((2, 2))}), "there is no 'rate' to start from"),
         (dict(family="poisson", parameters_init={"rates": np.ones(2)}), r"pass finite numbers of shape \(2, 2\)"),
         (dict(family="poisson", parameters_init={"rates": -np.ones((2, 2))}), "pass numbers >= 0"),
+        (
+            dict(family="gaussian", parameters_init={"covariances": np.tile([[1.0, 2.0], [2.0, 1.0]], (2, 1, 1))}),
+            "positive definite",
+        ),
     ],
 )
 def test_refusals(options, message):

@@ -1,0 +1,150 @@
+"""Stochastic variational inference: CAVI by batches of rows, for tables too long to pass over often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from bayessoft.core.sweep import Tiles, sweep
+from bayessoft.errors import OptionError
+from bayessoft.families.family import pytree
+from bayessoft.inference.cavi import CAVI, CAVIState
+from bayessoft.inference.engine import Problem, conjugate_only, whole
+from bayessoft.mixture import Mixture
+from bayessoft.numerics import all_finite
+
+__all__ = ["SVI", "SVIState"]
+
+RUNNING, CONVERGED, NON_FINITE = 0, 1, 3
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class SVIState(CAVIState):
+    """What the next step needs; `objective` is the mean bound over the batches of the step before.
+
+    Attributes
+    ----------
+    key : array
+        Data of the key of the order of batches.
+    batches : int
+        Number of batches with rows.
+    done : scalar
+        Batches seen.
+    delay, forgetting : scalar
+        Of the step sizes.
+    """
+
+    key: Array
+    batches: Array
+    done: Array
+    delay: Array
+    forgetting: Array
+
+
+@dataclass(frozen=True)
+class SVI(CAVI):
+    r"""Stochastic variational inference.
+
+    As `CAVI`, but the posterior moves after each batch of rows, by a natural gradient of the evidence lower bound as
+    that batch estimates it: its natural parameters become :math:`(1 - \rho_t) \lambda + \rho_t \hat\lambda`, where
+    :math:`\hat\lambda` is what CAVI would make of the batch if all rows were like it, and
+    :math:`\rho_t = (t + \tau)^{-\kappa}`. A batch that weighs less than others moves it by less.
+
+    Parameters
+    ----------
+    max_iter : int >= 0
+        Most passes over the rows from one start.
+    tol : float >= 0
+        Ends when the mean bound over the batches of a pass changes by less from pass to pass, in nats per unit weight.
+    n_init : int >= 1
+        Number of starts; the one with the highest bound over its last pass is kept.
+    init : {"kmeans", "k-means++", "random", "random_from_data"}
+        How a start is found.
+    batch_size : int >= 1
+        Rows of a batch. The rows are shuffled once, and the batches at every pass.
+    delay : float > 0
+        :math:`\tau`: larger values give the first batches less weight.
+    forgetting : float, above 0.5, 1 at most
+        :math:`\kappa`: larger values make for smaller steps later.
+
+    Notes
+    -----
+    Hoffman, Blei, Wang and Paisley, Journal of Machine Learning Research 14 (2013). The bound that a fit reports is
+    that of all rows, by a last pass.
+
+    Examples
+    --------
+    >>> SVI(batch_size=1024).batch_size
+    1024
+    """
+
+    batch_size: int = 512
+    delay: float = 1.0
+    forgetting: float = 0.7
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        super().__post_init__()
+        whole("batch_size", self.batch_size)
+        if not (isinstance(self.delay, Real) and 0 < float(self.delay) < np.inf):
+            raise OptionError(f"delay is {self.delay!r}: pass a number above 0")
+        if not (isinstance(self.forgetting, Real) and 0.5 < float(self.forgetting) <= 1):
+            raise OptionError(
+                f"forgetting is {self.forgetting!r}: pass a number above 0.5, 1 at most; outside of these the "
+                "steps do not end at the top of the bound"
+            )
+
+    def check(self, mixture: Mixture) -> None:
+        conjugate_only(mixture, "svi")
+
+    def begin(self, problem: Problem) -> SVIState:
+        """Give the state before the first step, for each start: CAVI's, and the batches to come."""
+        state = super().begin(problem)
+        starts, dtype = len(state.code), problem.tiles.x.dtype
+        size = problem.tiles.w.shape[1]
+        return SVIState(
+            **{name: getattr(state, name) for name in ("posterior", "objective", "code", "tol")},
+            key=jax.random.key_data(jax.random.split(jax.random.key(problem.seed), starts)),
+            batches=jnp.full(starts, -(-problem.data.n // size)),
+            done=jnp.zeros(starts, dtype),
+            delay=jnp.full(starts, self.delay, dtype),
+            forgetting=jnp.full(starts, self.forgetting, dtype),
+        )
+
+    @staticmethod
+    def step(mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Array]:
+        """Pass once over the batches, in random order."""
+        key, own = jax.random.split(jax.random.wrap_key_data(state.key))
+        number, total = state.batches.astype(rows.x.dtype), rows.w.sum()
+        last = jnp.arange(len(rows.w)) >= state.batches  # tiles without rows
+        order = jnp.argsort(jnp.where(last, jnp.inf, jax.random.uniform(own, last.shape)))
+
+        def one(i: Array, now: tuple[Mixture, Array]) -> tuple[Mixture, Array]:
+            posterior, bound = now
+            x, w = rows.x[order[i]], rows.w[order[i]]
+            weight = w.sum()
+            batch = Tiles(x[None], w[None] * jnp.where(weight > 0, total / weight, 0.0), rows.radius)
+            log_weights, parameters = posterior.expected()
+            value, statistics = sweep(mixture.family, parameters, log_weights, batch)
+            rate = (state.done + i + 1 + state.delay) ** -state.forgetting
+            rate = 1 - (1 - rate) ** (weight * number / total)  # of batches that weigh the same, the rate
+            bound = bound + (value - posterior.divergence(mixture)) * weight / total
+            return posterior.blend(mixture.update(statistics), rate), bound
+
+        none = jnp.zeros((), rows.x.dtype)
+        posterior, bound = lax.fori_loop(0, state.batches, one, (state.posterior, none))
+        objective = bound / total
+        finite = jnp.isfinite(objective) & all_finite(posterior)
+        code = jnp.full_like(state.code, RUNNING)
+        for happened, end in ((jnp.abs(objective - state.objective) < state.tol, CONVERGED), (~finite, NON_FINITE)):
+            code = jnp.where(happened, jnp.full_like(code, end), code)
+        key = jax.random.key_data(key)
+        after = replace(state, posterior=posterior, objective=objective, code=code, key=key, done=state.done + number)
+        return after, objective
