@@ -44,6 +44,7 @@ def all_even(found: dict[str, Calibration]) -> bool:
     return min(holm(every).values()) >= LEVEL
 
 
+@pytest.mark.statistical
 def test_gibbs_is_calibrated():
     right = calibrate(world(), n=6, simulations=400)
     assert not right.rejected()

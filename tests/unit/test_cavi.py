@@ -199,7 +199,7 @@ def test_refusals():
         fitted(prior=None, reg_covar=1e-3)
     with pytest.raises(OptionError, match="tol is -1"):
         CAVI(tol=-1)
-    with pytest.raises(OptionError, match="fit with inference='cavi', 'gibbs' or 'nuts'"):
+    with pytest.raises(OptionError, match="fit with inference='cavi', 'svi', 'gibbs' or 'nuts'"):
         GaussianMixture(2).fit(clusters()).membership_interval(clusters())
 
 

@@ -99,7 +99,11 @@ def same_blocks(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("gibbs", "float64"), ("nuts", "float64"), pytest.param("nuts", "float32", marks=pytest.mark.statistical)],
+    [
+        ("gibbs", "float64"),
+        pytest.param("nuts", "float64", marks=pytest.mark.statistical),
+        pytest.param("nuts", "float32", marks=pytest.mark.statistical),
+    ],
 )
 def test_a_stopped_run_goes_on_to_the_same_draws(tmp_path, name, dtype, monkeypatch):
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)

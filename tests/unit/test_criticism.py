@@ -43,6 +43,7 @@ def test_leaving_a_row_out_is_fitting_without_it(one):
     assert (itself > found.pointwise).all()
 
 
+@pytest.mark.statistical
 def test_rows_that_decide_a_cluster_are_told():
     far = np.concatenate([X.to_numpy()[:20], [[60.0, 60.0]]])
     found = GaussianMixture(2, inference=Gibbs(draws=150, warmup=50, chains=1), random_state=0).fit(far).loo(far)
@@ -147,6 +148,10 @@ def test_refusals(one):
         few.fit(X)
     with pytest.raises(OptionError, match="100 draws"):
         few.loo(X)
+
+
+@pytest.mark.statistical
+def test_sensitivity_by_cluster_needs_clusters():
     alike = GaussianMixture(4, inference=Gibbs(draws=150, warmup=20, chains=1), random_state=0)
     with pytest.warns(match="clusters cannot be told apart"):
         alike.fit(X)

@@ -194,7 +194,7 @@ def test_it_runs_one_chain_after_the_other_from_a_given_start():
         (Gibbs(), {"sizes": Fixed([40, 40, 40])}, "cannot be met by inference='gibbs'"),
         (Gibbs(), {"tol": 1e-6}, "tol set, which Gibbs does not use"),
         (Gibbs(), {"reg_covar": 1e-3}, "reg_covar set, which Gibbs does not use"),
-        ("gibs", {}, "pass 'em', 'cavi', 'gibbs', 'map', 'nuts', or an engine object"),
+        ("gibs", {}, "pass 'em', 'cavi', 'gibbs', 'map', 'nuts', 'svi', or an engine object"),
     ],
 )
 def test_refusals(engine, options, message):

@@ -180,7 +180,7 @@ class Laplace:
         return dist.Laplace(*parameters).to_event(1)
 
 
-@pytest.mark.parametrize("inference", ["map", NUTS], ids=["map", "nuts"])
+@pytest.mark.parametrize("inference", ["map", pytest.param(NUTS, marks=pytest.mark.statistical)], ids=["map", "nuts"])
 def test_a_family_without_registration(inference):
     X = TABLES["gaussian"]
     model = fitted(Laplace(), X, inference)
@@ -305,6 +305,7 @@ class LogNormal:
         return dist.LogNormal(*parameters).to_event(1)
 
 
+@pytest.mark.statistical
 def test_a_support_without_zero_and_settings_that_change():
     X = np.exp(0.2 * RNG.normal(size=35) + 3.0 * (np.arange(35) % 2))[:, None]  # 35 rows do not fill their tile
     family = LogNormal(10.0)

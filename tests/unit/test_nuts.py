@@ -88,6 +88,7 @@ def test_the_potential_is_minus_the_plain_log_density(problem):
     np.testing.assert_allclose(potential(z), -sites_log_density(z) - volume, rtol=1e-10)
 
 
+@pytest.mark.statistical
 def test_a_fault_in_the_pass_changes_the_potential(problem, monkeypatch):
     z = {"weights": np.zeros(2), "means": np.zeros((3, 2)), "precisions_cholesky": np.zeros((3, 3))}
     right = float(unconstrained.potential(problem.standard, problem.tiles)(z))
@@ -214,6 +215,7 @@ def test_rows_are_drawn_from_the_posterior_predictive(three):
     np.testing.assert_allclose(X[labels == 1].mean(0), three.means_[1], atol=0.5)
 
 
+@pytest.mark.statistical
 def test_too_many_clusters_are_told_of():
     five = GaussianMixture(5, inference=QUICK, random_state=0)
     with pytest.warns(ConvergenceWarning, match="use fewer components"):
@@ -302,14 +304,14 @@ def test_options_out_of_range_are_refused(options):
 def test_engines_are_hashable_and_equal():
     assert NUTS(draws=5) == NUTS(draws=5)
     assert len({NUTS(), NUTS(), NUTS(chains=2), EM()}) == 3
-    with pytest.raises(OptionError, match="'em', 'cavi', 'gibbs', 'map', 'nuts'"):
+    with pytest.raises(OptionError, match="'em', 'cavi', 'gibbs', 'map', 'nuts', 'svi'"):
         GaussianMixture(inference="hmc").fit(clusters())
 
 
 def test_draws_are_needed_for_intervals():
     em = GaussianMixture(3, random_state=0).fit(clusters())
     for call in (lambda: em.membership_interval(clusters()), lambda: em.entropy_interval(clusters()), em.to_arviz):
-        with pytest.raises(OptionError, match="inference='cavi', 'gibbs' or 'nuts'"):
+        with pytest.raises(OptionError, match="inference='cavi', 'svi', 'gibbs' or 'nuts'"):
             call()
 
 
