@@ -63,6 +63,8 @@ def smoothed(log_ratios: Float[np.ndarray, " s"], efficiency: float = 1.0) -> tu
         Effective share of the draws.
     """
     log_ratios, arviz = log_ratios.astype(np.float64), _arviz()
+    if np.ptp(log_ratios) == 0:  # which has no tail
+        return np.full(len(log_ratios), -np.log(len(log_ratios))), 0.0
     if arviz.__version__.startswith("0."):
         weights, k = arviz.psislw(log_ratios, efficiency)
     else:
