@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
+from itertools import count
+from pathlib import Path
 
 # Set before anything imports JAX or matplotlib, and in the environment, so that subprocesses share them. A cache kept
 # by whoever runs the tests is honoured.
@@ -21,6 +23,8 @@ os.environ["MPLBACKEND"] = "Agg"
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+TESTS, MAPS = count(1), Path("/proc/self/maps")
+
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
@@ -30,12 +34,20 @@ def fixed_seed():
 
 @pytest.fixture(autouse=True)
 def programs_dropped(request):
-    """Drop the compiled programs of a long test: thousands of them exhaust the memory maps a process may have."""
+    """Drop compiled programs after a long test, or once there are many: they use up a process's memory maps."""
     yield
-    if request.node.get_closest_marker("statistical"):
+    if request.node.get_closest_marker("statistical") or crowded():
         import jax
 
         jax.clear_caches()
+
+
+def crowded() -> bool:
+    """Whether half of the memory maps that Linux grants by default are in use; looked at now and then."""
+    if next(TESTS) % 10 or not MAPS.exists():
+        return False
+    with MAPS.open("rb") as maps:
+        return sum(1 for _ in maps) > 32_000
 
 
 def pytest_unconfigure() -> None:
