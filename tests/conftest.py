@@ -43,11 +43,11 @@ def programs_dropped(request):
 
 
 def crowded() -> bool:
-    """Whether half of the memory maps that Linux grants by default are in use; looked at now and then."""
-    if next(TESTS) % 10 or not MAPS.exists():
+    """Whether a third of the memory maps that Linux grants by default are in use; looked at now and then."""
+    if next(TESTS) % 5 or not MAPS.exists():
         return False
     with MAPS.open("rb") as maps:
-        return sum(1 for _ in maps) > 32_000
+        return sum(1 for _ in maps) > 24_000
 
 
 def pytest_unconfigure() -> None:
