@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from bayessoft.data.rows import Rows, rows, table
+from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.diagnostics.loo import LeaveOneOut, leave_one_out
 from bayessoft.diagnostics.predictive import Statistic, check, statistics_of
 from bayessoft.diagnostics.sensitivity import THRESHOLD, log_parts, sensitivity
@@ -127,9 +127,11 @@ class Criticism:
         """
         interval = posterior.fraction(interval)
         whole("draws", draws, LEAST_TABLES)
-        known = table(X)
-        data, rng = rows(check_array(known, dtype=[np.float64, np.float32])), self._rng()
-        names = list(map(str, getattr(known, "columns", [f"x{j}" for j in range(data.d)])))
+        known, rng = table(X), self._rng()
+        columns = list(map(str, known.columns)) if hasattr(known, "columns") else None
+        values = check_array(known, dtype=[np.float64, np.float32], ensure_all_finite=False)  # `rows` names such cells
+        data = rows(values, columns=columns, ids=row_ids(X))
+        names = columns or [f"x{j}" for j in range(data.d)]
         mixture = replace(self._mixture().proper(), sizes=None).build(data)
         with scoped(np.dtype(np.float64)):
             keys = jax.random.split(jax.random.key(int(rng.integers(1 << 31))), draws)

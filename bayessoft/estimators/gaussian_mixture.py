@@ -43,8 +43,8 @@ class GaussianMixture(MixtureEstimator):
     n_init : int, default 1
         Number of starts; the best one is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        How a start is found: by the best of ten k-means clusterings of at most 2000 rows, after 30 steps of EM; by
-        k-means' seeding alone; by labels, or centres, at random.
+        How a start is found: by the best of ten k-means clusterings of at most 2000 rows (50 for each cluster, where
+        that is more), after 30 steps of EM; by k-means' seeding alone; by labels, or centres, at random.
     weights_init : array of shape (k,), optional
         Proportions to start from.
     means_init : array of shape (k, d), optional

@@ -48,9 +48,10 @@ class MixtureModel(MixtureEstimator):
     n_init : int, default 1
         Number of starts; the best one is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        How a start is found: by the best of ten k-means clusterings of at most 2000 rows, after 30 steps of EM; by
-        k-means' seeding alone; by labels, or centres, at random. Centres are sought where distances mean something:
-        between square roots of counts, or between rows with a column for each answer.
+        How a start is found: by the best of ten k-means clusterings of at most 2000 rows (50 for each cluster, where
+        that is more), after 30 steps of EM; by k-means' seeding alone; by labels, or centres, at random. Centres are
+        sought where distances mean something: between square roots of counts, or between rows with a column for each
+        answer.
     weights_init : array of shape (k,), optional
         Proportions to start from.
     parameters_init : dict of str to array, optional

@@ -21,7 +21,7 @@ from bayessoft.inference.unconstrained import constrained, log_joint, unconstrai
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite, standardising
 
-__all__ = ["begin", "begin_chains", "begin_inside", "labels"]
+__all__ = ["begin", "begin_chains", "begin_inside"]
 
 WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
 STEPS = 50  # of L-BFGS, where there is no M-step
@@ -30,29 +30,6 @@ CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of c
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
 CHOSEN_FROM, FEW_ROWS, FEW_OF_EACH = 10, 2000, 50  # k-means clusterings, and of how many rows (of each cluster)
 FEW_VALUES = 5  # of a column that says nothing of where clusters of measurements start
-
-
-def labels(
-    x: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"], k: int, method: str, seed: int
-) -> Int[np.ndarray, " n"]:
-    """Give a label in 0..k-1 to every standardised row.
-
-    Parameters
-    ----------
-    x : array of shape (n, d)
-        Standardised rows.
-    weights : array of shape (n,)
-        Their weights.
-    k : int
-        Number of clusters.
-    method : str
-        One of `engine.METHODS`. But for "random", every row joins the nearest of the `centres`.
-    seed : int
-        Seed of the random numbers.
-    """
-    if method == "random":
-        return np.random.default_rng(seed).permutation(np.arange(len(x)) % k)
-    return _joined(x, _centres(x, weights, k, method, seed))
 
 
 def _joined(x: np.ndarray, centres: np.ndarray) -> Int[np.ndarray, " n"]:
@@ -95,10 +72,12 @@ def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Arr
 
 
 def _labelled(problem: Problem, method: str, n_init: int) -> Int[np.ndarray, "n_init n"]:
-    """Give each start labels of its own."""
+    """Give each start labels of its own: at random, or by the nearest of some centres."""
     seeds = np.random.SeedSequence(problem.seed).generate_state(n_init)
     x, w, k = problem.standard.family.embedded(problem.standard_values), problem.data.weights, problem.mixture.k
-    return np.stack([labels(x, w, k, method, int(seed)) for seed in seeds])
+    if method == "random":
+        return np.stack([np.random.default_rng(seed).permutation(np.arange(len(x)) % k) for seed in map(int, seeds)])
+    return np.stack([_joined(x, _centres(x, w, k, method, int(seed))) for seed in seeds])
 
 
 def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -> tuple[Array, Any]:

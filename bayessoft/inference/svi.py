@@ -14,14 +14,12 @@ from jax import Array, lax
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
-from bayessoft.inference.cavi import CAVI, CAVIState
+from bayessoft.inference.cavi import CAVI, CONVERGED, NON_FINITE, RUNNING, CAVIState
 from bayessoft.inference.engine import Problem, conjugate_only, whole
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 
 __all__ = ["SVI", "SVIState"]
-
-RUNNING, CONVERGED, NON_FINITE = 0, 1, 3
 
 
 @pytree()

@@ -23,7 +23,7 @@ def one():
 
 @pytest.fixture(scope="module")
 def counts():
-    """Counts whose spread is that of one group of Poisson counts no more than of two, but of neither."""
+    """Counts of more spread than any two groups of Poisson counts have."""
     rng = np.random.default_rng(1)
     return pd.DataFrame(rng.poisson(rng.gamma(1.0, 12.0, (150, 1)) * [1.0, 1.0]), columns=["visits", "calls"])
 
@@ -98,6 +98,8 @@ def test_tables_drawn_from_the_prior():
     assert one["low"] < one["observed"] < one["high"]
     assert other["observed"] < other["low"]
     assert not hasattr(near, "fit_")
+    with pytest.raises(ValueError, match="width"):  # the cell is named
+        near.prior_predictive_check(X.assign(width=np.nan))
 
 
 def test_distance_between_distributions_is_that_of_their_functions():

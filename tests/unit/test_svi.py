@@ -31,8 +31,6 @@ def clusters(n: int = 600, seed: int = 0) -> np.ndarray:
 
 
 def posed(family, x: np.ndarray, batch_size: int = 8) -> Problem:
-    from bayessoft.estimators.mixture_model import MixtureModel
-
     mixture = MixtureModel(2, family)._mixture().proper()
     return Problem.pose(mixture, rows(x.astype(float)), 0, 0.0, Given(), batch_size)
 
