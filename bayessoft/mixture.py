@@ -18,7 +18,7 @@ from bayessoft.core.sizes import SizeConstraint
 from bayessoft.core.sweep import Tiles, tiles
 from bayessoft.data.rows import Rows, fresh, rows
 from bayessoft.errors import OptionError
-from bayessoft.families.family import ConjugateFamily, Sample, SweptFamily, pytree
+from bayessoft.families.family import ConjugateFamily, GibbsFamily, Sample, SweptFamily, pytree
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
 from bayessoft.numerics import Affine
@@ -97,14 +97,18 @@ class Mixture:
             weights = self.weights.mode(statistics.weight)
         return weights, self.family.mode(statistics, floor)
 
-    def update(self, statistics: Any, sizes: Float[Array, " k"] | None = None) -> Mixture:
-        """Give the mixture after rows with these statistics: its priors are the posteriors, so updates chain.
-
-        `sizes` are the rows of each cluster, where they are not the statistics' weights.
-        """
+    def update(self, statistics: Any) -> Mixture:
+        """Give the mixture after rows with these statistics: its priors are the posteriors, so updates chain."""
         family, weights = self._conjugate()
-        sizes = statistics.weight if sizes is None else sizes
-        return replace(self, family=family.update(statistics), weights=weights.update(sizes))
+        return replace(self, family=family.update(statistics), weights=weights.update(statistics.weight))
+
+    def redraw(
+        self, parameters: Any, statistics: Any, sizes: Float[Array, " k"], sample: Sample
+    ) -> tuple[Float[Array, " k"], Any]:
+        """Draw proportions given the rows of each cluster, and parameters, by a Gibbs step, given the statistics."""
+        family, weights = self.drawable()
+        with jax.default_matmul_precision("highest"):
+            return weights.update(sizes).draw(sample, self.k), family.redraw(parameters, statistics, sample)
 
     def blend(self, other: Mixture, rate: Array) -> Mixture:
         """Give the mixture whose priors have natural parameters ``(1 - rate) * own + rate * those of other``.
@@ -120,7 +124,7 @@ class Mixture:
 
     def exchangeable(self) -> Any:
         """Give each cluster the number of the first one that has the same priors: those may change places."""
-        family, weights = self._conjugate()
+        family, weights = self.drawable()
         alpha = weights.concentration
         same = family.same_prior(self.k)
         if np.ndim(alpha) > 0:
@@ -152,6 +156,14 @@ class Mixture:
         """Give family and proportions, both with their priors; engines refuse what has none before."""
         if self.weights is None or not isinstance(self.family, ConjugateFamily) or self.family.prior is None:
             raise OptionError("only conjugate families under a prior have a posterior in closed form")
+        return self.family, self.weights
+
+    def drawable(self) -> tuple[GibbsFamily, Dirichlet]:
+        """Give family and proportions, both with their priors, of which parameters can be drawn given labels."""
+        if self.weights is None or not isinstance(self.family, GibbsFamily) or self.family.prior is None:
+            raise OptionError(
+                "only families with a Gibbs step, under a prior, have their parameters drawn given labels"
+            )
         return self.family, self.weights
 
     def n_parameters(self, d: int) -> int:

@@ -11,13 +11,13 @@ from jaxtyping import Float, UInt32
 
 from bayessoft.core.assign import assign
 from bayessoft.core.sweep import Tiles, either_form, over_tiles
-from bayessoft.families.family import SweptFamily
+from bayessoft.families.family import GibbsFamily
 
 __all__ = ["allocate", "uniforms"]
 
 
 def allocate(
-    family: SweptFamily,
+    family: GibbsFamily,
     parameters: Any,
     log_weights: Float[Array, " k"],
     rows: Tiles,
@@ -54,8 +54,8 @@ def allocate(
             log_normaliser, r = assign(scores, log_weights)
             keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(place)
             drawn = _multinomial(keys, r, w) if repeated else _one_hot(uniforms(keys, r.dtype), r) * w
-            return jnp.sum(w * log_normaliser), family.tile_statistics(
-                parameters, features, drawn * inverse_temperature, fast
+            return jnp.sum(w * log_normaliser), family.tile_labelled(
+                parameters, features, drawn * inverse_temperature, keys, fast
             )
 
         value, total = over_tiles(tile, rows, places)

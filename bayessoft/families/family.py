@@ -1,8 +1,9 @@
 """The contracts of a component family, in three tiers.
 
 (a) `Family.draw` and `Family.likelihood` state a model once: enough for samplers and gradient fits.
-(b) `SweptFamily` adds densities and sufficient statistics of a tile and the mode: EM, and the fast likelihood.
-(c) `ConjugateFamily` adds the posterior under known labels, a family of the same class: Gibbs, CAVI and SVI.
+(b) `SweptFamily` adds densities and sufficient statistics of a tile and the mode: EM, and the fast likelihood;
+    `GibbsFamily` adds a draw of the parameters under known labels to that: Gibbs.
+(c) `ConjugateFamily` adds the posterior under known labels, a family of the same class: CAVI and SVI.
 """
 
 from __future__ import annotations
@@ -17,12 +18,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from bayessoft.data.rows import Rows
 from bayessoft.numerics import Affine
 
-__all__ = ["ConjugateFamily", "Family", "Sample", "SweptFamily", "moved", "pytree", "rows_of_a_tile", "seeded"]
+__all__ = [
+    "ConjugateFamily",
+    "Family",
+    "GibbsFamily",
+    "Sample",
+    "SweptFamily",
+    "moved",
+    "pytree",
+    "rows_of_a_tile",
+    "seeded",
+]
 
 TILE_NUMBERS = 1 << 17  # numbers a tile works on, if it has rows enough: half of a core's cache of 2 MB, measured
 
@@ -255,7 +266,28 @@ class SweptFamily(Family):
         """Draw a row for each label, in the units of the parameters."""
 
 
-class ConjugateFamily(SweptFamily):
+class GibbsFamily(SweptFamily):
+    """Tier (b) with a step of Gibbs sampling: the parameters given labels, and given what else it draws of each row."""
+
+    def tile_labelled(
+        self, parameters: Any, features: Any, r: Float[Array, "k t"], keys: Key[Array, " t"], fast: bool
+    ) -> Any:
+        """Give `tile_statistics` of rows whose labels were drawn, `r`, with what else the model does not see of a row.
+
+        That is drawn with the row's key folded with another number: the key's own bits drew the label.
+        """
+        return self.tile_statistics(parameters, features, r, fast)
+
+    @abstractmethod
+    def redraw(self, parameters: Any, statistics: Any, sample: Sample) -> Any:
+        """Give parameters after a step, through `sample`, that leaves their density given the statistics what it is."""
+
+    @abstractmethod
+    def same_prior(self, k: int) -> Any:
+        """Tell which pairs of components, (k, k), have the same prior."""
+
+
+class ConjugateFamily(GibbsFamily):
     """Tier (c): a family whose posterior under known labels has the form of its prior.
 
     A posterior is a family again, with the posterior in the place of the prior, so updates chain, and `draw` draws from
@@ -294,6 +326,5 @@ class ConjugateFamily(SweptFamily):
     def tile_predictive(self, k: int, x: Float[Array, "d t"]) -> Float[Array, "k t"]:
         """Log densities of the rows of a tile under each component, its parameters integrated out under the prior."""
 
-    @abstractmethod
-    def same_prior(self, k: int) -> Any:
-        """Tell which pairs of components, (k, k), have the same prior."""
+    def redraw(self, parameters: Any, statistics: Any, sample: Sample) -> Any:
+        return self.update(statistics).draw(sample, len(statistics.weight))

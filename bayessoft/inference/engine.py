@@ -17,7 +17,7 @@ from jaxtyping import Float
 from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.families.family import ConjugateFamily, pytree
+from bayessoft.families.family import ConjugateFamily, GibbsFamily, pytree
 from bayessoft.fit import Conjugate, Draws, Point
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, platform, standardising
@@ -33,6 +33,7 @@ __all__ = [
     "Sampler",
     "check_weights",
     "conjugate_only",
+    "drawable_only",
     "modes_only",
     "unconstrained_only",
     "whole",
@@ -342,7 +343,18 @@ def conjugate_only(mixture: Mixture, name: str) -> None:
     """Refuse a family without conjugate prior, and size constraints."""
     if not isinstance(mixture.family, ConjugateFamily):
         raise OptionError(
-            f"{mixture.family.name} has no conjugate prior, which inference={name!r} needs: use 'nuts' or 'map'"
+            f"{mixture.family.name} has no conjugate prior, which inference={name!r} needs: use "
+            + ("'gibbs', 'nuts' or 'map'" if isinstance(mixture.family, GibbsFamily) else "'nuts' or 'map'")
+        )
+    unconstrained_only(mixture, name)
+
+
+def drawable_only(mixture: Mixture, name: str) -> None:
+    """Refuse a family whose parameters cannot be drawn given labels, and size constraints."""
+    if not isinstance(mixture.family, GibbsFamily):
+        raise OptionError(
+            f"{mixture.family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
+            "'nuts' or 'map'"
         )
     unconstrained_only(mixture, name)
 

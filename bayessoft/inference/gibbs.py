@@ -18,7 +18,7 @@ from bayessoft.core.distributions import laid_out
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree, seeded
-from bayessoft.inference.engine import Draw, Problem, Sampler, conjugate_only, whole
+from bayessoft.inference.engine import Draw, Problem, Sampler, drawable_only, whole
 from bayessoft.inference.start import begin_chains
 from bayessoft.mixture import Mixture, handed
 
@@ -115,7 +115,7 @@ class Gibbs(Sampler):
         return replace(self, draws=1, warmup=1, chains=1)  # none of which takes part in a sweep
 
     def check(self, mixture: Mixture) -> None:
-        conjugate_only(mixture, "gibbs")
+        drawable_only(mixture, "gibbs")
 
     def begin(self, problem: Problem) -> GibbsState:
         """Give the state before the first sweep, for each chain."""
@@ -171,10 +171,10 @@ def _sweep(
     Gives the rows' log-normaliser before, the draws, and the log density of the rows under the drawn parameters and
     labels.
     """
-    family = mixture.family
+    family = mixture.drawable()[0]
     labels_key, draw_key = jax.random.split(key)
     value, statistics = allocate(family, parameters, jnp.log(weights), rows, labels_key, beta, repeated)
-    weights, parameters = mixture.update(statistics, statistics.weight / beta).draw(seeded(draw_key))
+    weights, parameters = mixture.redraw(parameters, statistics, statistics.weight / beta, seeded(draw_key))
     weights = jnp.maximum(weights, jnp.finfo(weights.dtype).tiny)  # small concentrations draw less than is held
     return value, (weights, parameters), family.statistics_log_density(parameters, statistics) / beta
 
