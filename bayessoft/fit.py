@@ -27,7 +27,7 @@ EVALUATED = 1 << 19  # numbers of rows and memberships evaluated at a time: 4 MB
 DRAWN = 1000  # draws that stand for a posterior in closed form
 NUMBERS = 1 << 21  # numbers of all draws together that are looked at at a time: 16 MB, and some copies of them
 
-__all__ = ["Checks", "Conjugate", "Draws", "Fit", "Point", "drawn"]
+__all__ = ["Checks", "Conjugate", "Draws", "Fit", "Guided", "Point", "drawn"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,9 @@ class Checks:
         Share of the draws whose clusters are not those of the pivot one for one.
     modes : tuple of int
         The mode that each chain is in, counted from 0.
+    pareto_k : float or None
+        Of draws of a guide, which have no R-hat and no effective number: the shape of the tail of their importance
+        ratios.
     """
 
     rhat: dict[str, float]
@@ -108,6 +111,7 @@ class Checks:
     divergent: float | None
     unclear: float
     modes: tuple[int, ...]
+    pareto_k: float | None = None
 
     @property
     def worst_rhat(self) -> float:
@@ -122,6 +126,8 @@ class Checks:
     @property
     def text(self) -> str:
         """The worst of each in one line."""
+        if self.pareto_k is not None:
+            return f"Pareto k {self.pareto_k:.2f}, clusters unclear in {self.unclear:.1%} of the draws of the guide"
         divergent = "" if self.divergent is None else f"{self.divergent:.1%} of the transitions divergent, "
         return (
             f"R-hat up to {self.worst_rhat:.3f}, {self.least_ess:.0f} effective draws or more, {divergent}"
@@ -164,6 +170,20 @@ class Draws:
     def log_density(self) -> Float[np.ndarray, "c s"]:
         """Log-likelihood plus log prior density, of standardised rows."""
         return self.stats["log_density"]
+
+
+@dataclass(frozen=True, eq=False)
+class Guided(Draws):
+    """Independent draws, as of one chain, from a guide: a distribution found to be near the posterior.
+
+    Attributes
+    ----------
+    elbo : float
+        The evidence lower bound as the draws estimate it, with all constants, in original units, in nats: the mean of
+        ``log_ratio`` of `stats`, which is the log of the posterior's density, not normalised, less that of the guide's.
+    """
+
+    elbo: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,10 @@ class Status(Enum):
         "sampled, but with divergent transitions, so parts of the posterior may be missing: raise target_accept of "
         "NUTS, for example to 0.95, or use a stronger prior"
     )
+    GUIDE_FAR = (
+        "converged, but the guide does not come near to the posterior (Pareto k above 0.7), so intervals may be too "
+        "narrow, or elsewhere: pass SVI(guide='AutoMultivariateNormal'), or use inference='nuts'"
+    )
     TIME_LIMIT = (
         "stopped at time_limit, and the draws until then are kept: raise time_limit, or lower draws; with a "
         "checkpoint, fit again, and the run goes on where it stopped"

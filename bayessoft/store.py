@@ -39,6 +39,7 @@ CLASSES = {
     "Fit": "bayessoft.fit",
     "Point": "bayessoft.fit",
     "Draws": "bayessoft.fit",
+    "Guided": "bayessoft.fit",
     "Checks": "bayessoft.fit",
     "Conjugate": "bayessoft.fit",
     "Status": "bayessoft.status",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 __all__ = ["assign"]
@@ -31,7 +31,7 @@ def assign(
         Their softmax; columns sum to 1.
     """
     logits = scores + (log_weights if prices is None else log_weights + prices)[:, None]
-    peak = logits.max(axis=0)
+    peak = lax.stop_gradient(logits.max(axis=0))  # its derivative cancels, and is NaN where it is computed twice
     exponentials = jnp.exp(logits - peak)
     total = exponentials.sum(axis=0)
     return peak + jnp.log(total), exponentials / total

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import connected_components
 
 from bayessoft import arviz_io
-from bayessoft.fit import Checks, Draws, Fit
+from bayessoft.fit import Checks, Draws, Fit, Guided
 from bayessoft.status import Status
 
 __all__ = ["checks", "judge", "label_free", "modes"]
@@ -19,6 +19,7 @@ RHAT = 1.05  # chains differ above it
 ESS = 50  # effective draws a chain should give (Vehtari et al., 2021)
 UNCLEAR = 0.1  # share of draws without a permutation above which clusters count as not told apart
 DIVERGENT = 0.01  # share of divergent transitions
+PARETO = 0.7  # shape of the tail of importance ratios above which draws of a guide are far from the posterior
 APART = 3.0  # standard deviations within chains between the means of chains in different modes
 
 
@@ -74,6 +75,9 @@ def checks(fit: Fit, overlap: Float[np.ndarray, "c s k k"], unclear: Bool[np.nda
     posterior = fit.posterior
     if not isinstance(posterior, Draws):
         raise TypeError("a point has no draws to check")
+    if isinstance(posterior, Guided):
+        k = arviz_io.smoothed(posterior.stats["log_ratio"].ravel())[1]
+        return Checks({}, {}, None, float(np.mean(unclear)), (0,), k)
     free = label_free(posterior.weights, posterior.log_density)
     agreement = np.diagonal(overlap, axis1=-2, axis2=-1)
     lead = posterior.log_density.shape
@@ -98,8 +102,21 @@ def _worst(of: Callable[..., Any], values: np.ndarray) -> float:
     return float(of(known)) if known.size else np.nan
 
 
-def judge(found: Checks) -> Status:
-    """Give the status that the checks amount to, the gravest one."""
+def judge(found: Checks, ended: Status) -> Status:
+    """Give the status that the checks amount to, the gravest one, of a run that ended in another.
+
+    Where that stopped early, it stays the status where it explains what was found.
+    """
+    if found.pareto_k is not None:
+        if found.unclear > UNCLEAR or ended is not Status.CONVERGED:
+            return Status.LABELS_UNCLEAR if found.unclear > UNCLEAR else ended
+        return Status.GUIDE_FAR if found.pareto_k > PARETO else ended
+    status = _judged(found)
+    return ended if ended.early and status in (Status.SAMPLED, Status.NOT_MIXED) else status
+
+
+def _judged(found: Checks) -> Status:
+    """Give the status of draws of a sampler."""
     if len(set(found.modes)) > 1:
         return Status.MODES
     if found.unclear > UNCLEAR:

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from bayessoft import arviz_io
 from bayessoft.errors import OptionError
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Draws, Fit, Guided
 
 __all__ = ["LeaveOneOut", "leave_one_out"]
 
@@ -97,7 +97,7 @@ def leave_one_out(fit: Fit, values: Float[np.ndarray, "n d"]) -> LeaveOneOut:
     Machine Learning Research 25 (2024)), its tail by the effective number of each row's densities. The likelihood of a
     row is that of the mixture, its label summed out: given the labels, the weights would be far heavier.
     """
-    if not isinstance(fit.posterior, Draws):
+    if not isinstance(fit.posterior, Draws) or isinstance(fit.posterior, Guided):
         raise OptionError("leave-one-out needs draws from the posterior: fit with inference='gibbs' or 'nuts'")
     if len(values) != fit.n or abs(fit.total_weight - fit.n) > 1e-9 * fit.n:
         raise OptionError(

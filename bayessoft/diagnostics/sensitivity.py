@@ -13,7 +13,7 @@ from jaxtyping import Float
 from bayessoft import arviz_io
 from bayessoft.data.rows import fresh
 from bayessoft.errors import OptionError
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Draws, Fit, Guided
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
 
@@ -32,7 +32,7 @@ def log_parts(fit: Fit) -> tuple[Float[np.ndarray, "c s"], Float[np.ndarray, "c 
     OptionError
         A posterior without draws, or with less than 100.
     """
-    if not isinstance(fit.posterior, Draws):
+    if not isinstance(fit.posterior, Draws) or isinstance(fit.posterior, Guided):
         raise OptionError("prior sensitivity needs draws from the posterior: fit with inference='gibbs' or 'nuts'")
     if fit.posterior.log_density.size < LEAST_DRAWS:
         raise OptionError(

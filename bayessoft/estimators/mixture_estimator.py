@@ -30,7 +30,8 @@ from bayessoft.estimators.base import (
     tell,
 )
 from bayessoft.estimators.criticism import Criticism
-from bayessoft.fit import Conjugate, Fit, Point
+from bayessoft.families.family import GibbsFamily
+from bayessoft.fit import Conjugate, Fit, Guided, Point
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
 from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_weights
@@ -109,6 +110,7 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         engine = self._engine()
         check_run(engine, self.checkpoint, self.time_limit, self.random_state, self.warm_start)
         mixture = self._mixture()
+        engine = engine.suited(mixture)
         engine.check(mixture)
         if engine.BAYESIAN:
             mixture = mixture.proper()
@@ -162,8 +164,10 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         }
         if isinstance(fit.posterior, Point) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
-        if isinstance(fit.posterior, Conjugate):
-            learned |= {"elbo_": fit.posterior.elbo, "log_relabellings_": fit.log_relabellings}
+        if isinstance(fit.posterior, Conjugate | Guided):
+            learned["elbo_"] = fit.posterior.elbo
+            if isinstance(fit.mixture.family, GibbsFamily):  # others do not say which components have the same prior
+                learned["log_relabellings_"] = fit.log_relabellings
         for name, value in learned.items():
             setattr(self, name, value)
 

@@ -16,26 +16,20 @@ from bayessoft import arviz_io
 from bayessoft.core.sweep import Tiles
 from bayessoft.diagnostics import convergence, labels
 from bayessoft.errors import FitError, OptionError
-from bayessoft.fit import Conjugate, Draws, Fit, Point
-from bayessoft.status import Status
+from bayessoft.fit import Conjugate, Draws, Fit, Guided, Point
 
 __all__ = ["bound", "centre", "drawn", "examined", "fraction", "needed", "quantiles", "shown", "summary", "trusted"]
 
 
 def examined(fit: Fit, rows: Tiles) -> Fit:
-    """Align the labels of a fit's draws and check them, inside `numerics.scoped`; the status tells what was found.
-
-    Of a run that ended early, that stays the status where it explains what was found.
-    """
+    """Align the labels of a fit's draws and check them, inside `numerics.scoped`; the status tells what was found."""
     posterior = fit.posterior
     if not isinstance(posterior, Draws):
         return fit
     found = labels.aligned(fit, rows)
     posterior = replace(posterior, order=found.order, expected_sizes=found.sizes)
     checks = convergence.checks(replace(fit, posterior=posterior), found.overlap, found.unclear)
-    status = convergence.judge(checks)
-    if fit.status.early and status in (Status.SAMPLED, Status.NOT_MIXED):
-        status = fit.status
+    status = convergence.judge(checks, fit.status)
     return replace(fit, posterior=replace(posterior, checks=checks), status=status)
 
 
@@ -104,9 +98,9 @@ def _words(fit: Fit, name: str, shape: tuple[int, ...], columns: Sequence[str]) 
 def bound(fit: Fit) -> float:
     """Give the objective per unit weight: of the last step, or the mean over draws; -inf before any.
 
-    The bound of a posterior in closed form is that of the result itself.
+    A bound on the evidence is that of the result itself.
     """
-    if isinstance(fit.posterior, Conjugate):
+    if isinstance(fit.posterior, Conjugate | Guided):
         return fit.posterior.elbo / fit.total_weight
     if not len(fit.trace):
         return -np.inf
@@ -129,7 +123,8 @@ def summary(fit: Fit, columns: Sequence[str], interval: float) -> pd.DataFrame:
         low, high = quantiles(every, interval) * blank
         size_low, size_high = quantiles(sizes, interval) * blank
         table = {"weight": weights, "weight_sd": every.std((0, 1)), "weight_low": low, "weight_high": high}
-        table |= {"weight_ess": arviz_io.ess(every), "weight_rhat": arviz_io.rhat(every)}
+        if not isinstance(fit.posterior, Guided):
+            table |= {"weight_ess": arviz_io.ess(every), "weight_rhat": arviz_io.rhat(every)}
         table |= {"size": sizes.mean((0, 1)), "size_low": size_low, "size_high": size_high}
     if isinstance(fit.posterior, Conjugate):
         proportions = fit.posterior.mixture.weights

@@ -202,7 +202,9 @@ class Stated(SweptFamily):
         raise self._lacking("centres")
 
     def _lacking(self, what: str) -> OptionError:
-        return OptionError(f"{self.name} states draw and likelihood alone, so it has no {what}: use 'nuts' or 'map'")
+        return OptionError(
+            f"{self.name} states draw and likelihood alone, so it has no {what}: use 'nuts', 'svi' or 'map'"
+        )
 
     def n_parameters(self, k: int, d: int) -> int:
         return sum(int(np.prod(_unconstrained(one))) for one in self.sites_of(k).values())

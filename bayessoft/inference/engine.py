@@ -18,7 +18,7 @@ from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.family import ConjugateFamily, GibbsFamily, pytree
-from bayessoft.fit import Conjugate, Draws, Point
+from bayessoft.fit import Conjugate, Draws, Guided, Point
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, platform, standardising
 from bayessoft.status import Status
@@ -172,6 +172,10 @@ class Engine(ABC):
     def steps(self) -> int:
         """Most steps from one start."""
 
+    def suited(self, mixture: Mixture) -> Any:
+        """Give the engine that fits a mixture: itself, unless there is one for such families."""
+        return self
+
     @abstractmethod
     def check(self, mixture: Mixture) -> None:
         """Refuse a mixture that the engine cannot fit, before the rows are touched."""
@@ -221,7 +225,7 @@ class Climber(Engine):
         return self.max_iter
 
     @abstractmethod
-    def posterior(self, problem: Problem, state: Any) -> Point | Conjugate:
+    def posterior(self, problem: Problem, state: Any) -> Point | Conjugate | Guided:
         """Give the result that the last state holds."""
 
     @staticmethod
@@ -342,9 +346,10 @@ def modes_only(mixture: Mixture, name: str) -> None:
 def conjugate_only(mixture: Mixture, name: str) -> None:
     """Refuse a family without conjugate prior, and size constraints."""
     if not isinstance(mixture.family, ConjugateFamily):
+        others = "'gibbs', 'nuts'" if isinstance(mixture.family, GibbsFamily) else "'nuts'"
         raise OptionError(
-            f"{mixture.family.name} has no conjugate prior, which inference={name!r} needs: use "
-            + ("'gibbs', 'nuts' or 'map'" if isinstance(mixture.family, GibbsFamily) else "'nuts' or 'map'")
+            f"{mixture.family.name} has no conjugate prior, which inference={name!r} needs: use {others}, 'svi' with a "
+            "guide of NumPyro, or 'map'"
         )
     unconstrained_only(mixture, name)
 
@@ -354,7 +359,7 @@ def drawable_only(mixture: Mixture, name: str) -> None:
     if not isinstance(mixture.family, GibbsFamily):
         raise OptionError(
             f"{mixture.family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
-            "'nuts' or 'map'"
+            "'nuts', 'svi' or 'map'"
         )
     unconstrained_only(mixture, name)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from bayessoft.core.dual import tolerance
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import FitError
-from bayessoft.fit import Conjugate, Draws, Fit, Point
+from bayessoft.fit import Conjugate, Draws, Fit, Guided, Point
 from bayessoft.inference.checkpoint import Checkpoint
 from bayessoft.inference.engine import Climber, Engine, Problem, Sampler
 from bayessoft.mixture import Mixture
@@ -232,11 +232,11 @@ def _failed(status: Status, step: int, remark: str = "") -> FitError:
 
 def _climbed(
     engine: Climber, problem: Problem, states: Any, records: list[list[Any]]
-) -> tuple[Point | Conjugate, Status, Float[np.ndarray, " steps"]]:
+) -> tuple[Point | Conjugate | Guided, Status, Float[np.ndarray, " steps"]]:
     """Give the best start's result, status and objectives in original units."""
     state, status, objectives = _best(engine, states, records)
     posterior = engine.posterior(problem, state)
-    if isinstance(posterior, Conjugate):
+    if isinstance(posterior, Conjugate | Guided):
         units = problem.frame.log_det  # divergences have no units
     else:
         units = _units(problem, posterior.weights, posterior.parameters)
@@ -266,8 +266,10 @@ def _units(problem: Problem, weights: np.ndarray, inside: Any) -> float:
     return problem.frame.log_det + float(prior) / problem.data.total_weight
 
 
-def _status(status: Status, problem: Problem, posterior: Point | Conjugate) -> Status:
+def _status(status: Status, problem: Problem, posterior: Point | Conjugate | Guided) -> Status:
     """Look at what a converged state cannot know: the original units."""
+    if isinstance(posterior, Guided):
+        return status
     met = max(SIZES_MET, 2 * tolerance(problem.data.values.dtype)) * problem.data.total_weight
     if isinstance(posterior, Point) and posterior.sizes is not None and posterior.sizes.violation > met:
         return Status.SIZES_NOT_MET

@@ -15,7 +15,7 @@ from bayessoft.core import sweep
 from bayessoft.core.sweep import Tiles
 from bayessoft.mixture import Mixture
 
-__all__ = ["constrained", "log_joint", "potential", "unconstrained"]
+__all__ = ["constrained", "log_joint", "model", "potential", "unconstrained"]
 
 
 def unconstrained(mixture: Mixture, weights: Float[Array, " k"], parameters: Any) -> dict[str, Array]:
@@ -39,7 +39,7 @@ def log_joint(mixture: Mixture, rows: Tiles, weights: Float[Array, " k"], parame
 
 def potential(mixture: Mixture, rows: Tiles) -> Any:
     """Give minus the log density of a position, with the volume that its coordinates take."""
-    return partial(potential_energy, _model, (mixture, rows), {})
+    return partial(potential_energy, model, (mixture, rows), {})
 
 
 def _prior(mixture: Mixture) -> tuple[Array, Any]:
@@ -47,7 +47,7 @@ def _prior(mixture: Mixture) -> tuple[Array, Any]:
     return mixture.draw(numpyro.sample)
 
 
-def _model(mixture: Mixture, rows: Tiles) -> None:
+def model(mixture: Mixture, rows: Tiles) -> None:
     """State the mixture of rows that are laid out already as a NumPyro model."""
     weights, parameters = _prior(mixture)
     numpyro.factor("x", sweep.log_likelihood(mixture.family, parameters, jnp.log(weights), rows))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayessoft.data.readers import CsvTable
-from bayessoft.diagnostics.convergence import DIVERGENT, ESS, RHAT, UNCLEAR
+from bayessoft.diagnostics.convergence import DIVERGENT, ESS, PARETO, RHAT, UNCLEAR
 from bayessoft.families import FAMILIES
 from bayessoft.fit import Point
 from bayessoft.inference import ENGINES
@@ -124,7 +124,15 @@ def diagnosis_document(model: Path, estimator: Any) -> dict[str, Any]:
         "chains": lead and lead[0],
         "draws": lead and lead[1],
         "checks": checks,
-        "limits": lead and {"rhat": RHAT, "ess": ESS * lead[0], "unclear": UNCLEAR, "divergent": DIVERGENT, "modes": 1},
+        "limits": lead
+        and {
+            "rhat": RHAT,
+            "ess": ESS * lead[0],
+            "unclear": UNCLEAR,
+            "divergent": DIVERGENT,
+            "modes": 1,
+            "pareto_k": PARETO,
+        },
         "versions": _versions(),
     }
     return {key: plain(value) for key, value in document.items()}

@@ -84,7 +84,7 @@ def print_diagnosis(document: Mapping[str, Any], console: Console) -> None:
         made += f", {counted(document['chains'], 'chain')} of {counted(document['draws'], 'draw')}"
         sentences = [*_overall(checks, document["limits"]), f"status: {document['status_text']}"]
     console.print(Text(made), soft_wrap=True)
-    if checks:
+    if checks and checks["rhat"]:
         console.print()
         _print_quantities(checks, document["limits"], console)
         console.print()
@@ -111,6 +111,8 @@ def _print_quantities(checks: Mapping[str, Any], limits: Mapping[str, Any], cons
 def _overall(checks: Mapping[str, Any], limits: Mapping[str, Any]) -> list[str]:
     """Say what concerns the draws as a whole."""
     found = [f"clusters unclear in {checks['unclear']:.1%} of the draws ({limits['unclear']:.0%} at most)"]
+    if checks["pareto_k"] is not None:
+        return [*found, f"Pareto k of the guide {checks['pareto_k']:.2f} ({limits['pareto_k']} at most)"]
     modes = list(dict.fromkeys(checks["modes"]))
     members = [", ".join(str(i) for i, own in enumerate(checks["modes"]) if own == mode) for mode in modes]
     which = f": chains {'; '.join(members)}" if len(modes) > 1 else ""

@@ -5,7 +5,7 @@ import pytest
 
 from bayessoft import GaussianMixture, NormalInverseWishart
 
-from .worlds import MEMBERS, PRIORS, label, points, start, with_prior
+from .worlds import MEMBERS, PRIORS, label, points, some, start, with_prior
 
 N, K, D = 54, 3, 2
 SHIFT = np.array([300.0, -0.5])
@@ -59,7 +59,7 @@ def test_the_fit_of_mapped_rows_is_the_mapped_fit(member, prior):
         np.testing.assert_allclose(other.lower_bound_, one.lower_bound_ - volume, **CLOSE)
 
 
-@members
+@pytest.mark.parametrize("member", some("full"))
 def test_a_default_start_and_the_weak_prior_follow_too(member):
     x, kind = points(N, D), member.covariance_type
     a = np.diag([3.0, 3.0]) if kind == "spherical" else np.diag([0.01, 50.0])

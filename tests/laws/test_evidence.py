@@ -11,10 +11,13 @@ import pytest
 from scipy.stats import multivariate_t
 from scipy.stats import t as student
 
+from bayessoft import CAVI, SVI, GaussianMixture, NormalInverseWishart
 from bayessoft.families.family import seeded
 from bayessoft.families.weights import Dirichlet
 from bayessoft.inference.cavi import _bound
+from bayessoft.inference.guided import GUIDES
 from bayessoft.mixture import Mixture
+from bayessoft.status import Status
 
 from . import linear
 from .worlds import MEMBERS, label, laid_out, linear_tiles, parameters, points, some, statistics_of, with_prior
@@ -127,3 +130,26 @@ def test_predictive_densities_keep_their_digits_after_many_rows(name):
     found = single.tile_predictive(3, jnp.asarray(linear.encoded(name, x), jnp.float32))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found[0], exact, rtol=2e-5, atol=2e-4)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_is_near_to_what_is_all_but_normal(guide):
+    """CAVI has the evidence and the posterior of one cluster exactly, and those of 200 rows are all but normal."""
+    x = 500 + 3 * np.random.default_rng(0).normal(size=(200, 1))
+    prior = NormalInverseWishart(np.array([490.0]), 0.5, 3.0, np.array([8.0]))
+    exact, gm = (
+        GaussianMixture(1, covariance_type="diag", prior=prior, inference=engine, random_state=0).fit(x)
+        for engine in (CAVI(), SVI(guide=guide, tol=1e-4, batch_size=64))
+    )
+    ratios = gm.fit_.posterior.stats["log_ratio"]
+    assert gm.elbo_ < exact.elbo_ + 4 * ratios.std() / np.sqrt(ratios.size)
+    assert gm.elbo_ > exact.elbo_ - 0.1
+    assert gm.lower_bound_ == gm.elbo_ / len(x)
+    assert gm.status_ is Status.CONVERGED and gm.fit_.posterior.checks.pareto_k < 0.7
+    after = exact.fit_.posterior.mixture.family.prior  # in standardised units
+    variance = after.scale / (after.degrees_of_freedom - 2)[:, None]
+    spread = (exact.fit_.frame.scale[0] * np.sqrt(variance[:, 0] / after.mean_precision))[0]
+    draws = gm.to_arviz()["posterior"]["means"].values.ravel()
+    assert abs(draws.mean() - exact.means_[0, 0]) < 0.3 * spread
+    assert 0.85 * spread < draws.std() < 1.15 * spread

@@ -128,15 +128,18 @@ def test_gibbs_is_exact_without_permutations_and_with_copies():
     agrees(small("full"), sampled(small("full"), Gibbs(draws=10_000, inverse_temperatures=(1.0, 0.6, 0.3))), True)
 
 
+@pytest.mark.statistical
 def test_nuts_is_near_the_truth():
-    """The same at few draws, for every run."""
+    """The same at few draws."""
     agrees(small("full"), sampled(small("full"), NUTS(draws=400, warmup=1000, chains=2)), False)
 
 
 def test_gibbs_is_near_the_truth():
+    """The same at few draws, for every run."""
     agrees(small("full"), sampled(small("full"), Gibbs(draws=4000, warmup=200, chains=2)), False)
 
 
+@pytest.mark.statistical
 def test_gibbs_takes_weights_for_repeated_rows():
     world = small("diag")
     twice = World("diag", world.x[[0, 0, 1, 2, 2, 2, 3]], 2, world.alpha, world.prior, world.points)

@@ -494,16 +494,6 @@ def killed(name: str, path: Path, rng: np.random.Generator) -> int:
     return steps(path)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "gibbs" else pytest.mark.statistical) for name in KILLED]
-)
-def test_a_killed_process_resumes_to_the_same_draws(tmp_path, name):
-    path, whole = tmp_path / "run", digest(quietly(estimator(KILLED[name])))
-    killed(name, path, np.random.default_rng())
-    with driver(name, path) as process:
-        assert process.communicate()[0].strip() == whole
-
-
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", KILLED)
 def test_twenty_kills_at_random_moments(tmp_path, name):

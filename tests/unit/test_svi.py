@@ -58,10 +58,10 @@ def test_blending_posteriors_is_blending_what_was_seen(name):
 def test_batches_stand_for_all_rows():
     """Over the batches of a pass, what each says of all rows is on average what all rows say."""
     with scoped(np.dtype(float)):
-        problem = posed(Gaussian("full", "weak"), clusters(50))
+        problem = posed(Gaussian("diag", "weak"), clusters(18))
         engine = SVI(batch_size=8, delay=1e9)
         state = jax.tree.map(lambda leaf: leaf[0], engine.begin(problem))
-        assert problem.tiles.w.shape[1] == 8 and int(state.batches) == 7
+        assert problem.tiles.w.shape[1] == 8 and int(state.batches) == 3
         seen, rates = [], []
 
         def noting(self, other, rate):
@@ -75,9 +75,9 @@ def test_batches_stand_for_all_rows():
         with pytest.MonkeyPatch.context() as patch, jax.disable_jit():
             patch.setattr(Mixture, "blend", noting)
             engine.step(mixture, tiles, state)
-        assert len(seen) == 7
+        assert len(seen) == 3
         shares = [rate / max(rates) for rate in rates]  # small ones, of a delay so long: those of the batches' weights
-        assert sorted(shares) == pytest.approx([2 / 8, *[1] * 6], rel=1e-4)
+        assert sorted(shares) == pytest.approx([2 / 8, 1, 1], rel=1e-4)
         for field in (lambda one: one.weights.concentration, lambda one: one.family.prior.mean_precision):
             mean = np.average([np.asarray(field(one)) for one in seen], axis=0, weights=shares)
             np.testing.assert_allclose(mean, field(whole), rtol=1e-3)
