@@ -19,7 +19,8 @@ from jaxtyping import Float
 
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.fit import Draws, Fit, Point
+from bayessoft.fit import Fit
+from bayessoft.posteriors import Draws, Point
 
 __all__ = ["ess", "quantities", "rhat", "smoothed", "to_arviz", "write_netcdf"]
 

@@ -37,11 +37,11 @@ ESTIMATORS = {
 }
 CLASSES = {
     "Fit": "bayessoft.fit",
-    "Point": "bayessoft.fit",
-    "Draws": "bayessoft.fit",
-    "Guided": "bayessoft.fit",
-    "Checks": "bayessoft.fit",
-    "Conjugate": "bayessoft.fit",
+    "Point": "bayessoft.posteriors",
+    "Draws": "bayessoft.posteriors",
+    "Guided": "bayessoft.posteriors",
+    "Checks": "bayessoft.posteriors",
+    "Conjugate": "bayessoft.posteriors",
     "Status": "bayessoft.status",
     "Mixture": "bayessoft.mixture",
     "Fixed": "bayessoft.core.sizes",

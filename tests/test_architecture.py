@@ -32,6 +32,7 @@ FLOORS = (
     ("core.sweep",),
     ("core.sizes", "core.dual", "core.distributions", "core.allocate"),
     ("mixture", "status"),
+    ("posteriors",),
     ("fit",),
     ("inference", "inference.engine"),
     ("inference.unconstrained",),

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import connected_components
 
 from bayessoft import arviz_io
-from bayessoft.fit import Checks, Draws, Fit, Guided
+from bayessoft.fit import Fit
+from bayessoft.posteriors import Checks, Draws, Guided
 from bayessoft.status import Status
 
 __all__ = ["checks", "judge", "label_free", "modes"]

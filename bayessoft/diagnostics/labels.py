@@ -21,8 +21,9 @@ from bayessoft.core.sweep import Tiles, either_form, over_tiles, rowwise
 from bayessoft.data.rows import fresh
 from bayessoft.diagnostics.base import best_orders, no_permutation
 from bayessoft.families.family import SweptFamily
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Fit
 from bayessoft.numerics import HIGHEST
+from bayessoft.posteriors import Draws
 
 __all__ = ["Alignment", "align", "aligned"]
 

@@ -10,7 +10,8 @@ from scipy.special import logsumexp
 
 from bayessoft import arviz_io
 from bayessoft.errors import OptionError
-from bayessoft.fit import Draws, Fit, Guided
+from bayessoft.fit import Fit
+from bayessoft.posteriors import Draws, Guided
 
 __all__ = ["LeaveOneOut", "leave_one_out"]
 

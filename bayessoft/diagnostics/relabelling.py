@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from bayessoft.data.rows import rows as rows_of
 from bayessoft.diagnostics.base import best_orders, no_permutation
 from bayessoft.errors import DataError, OptionError
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Fit
+from bayessoft.posteriors import Draws
 
 __all__ = ["METHODS", "Relabelling", "relabel"]
 

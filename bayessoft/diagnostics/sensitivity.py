@@ -13,9 +13,10 @@ from jaxtyping import Float
 from bayessoft import arviz_io
 from bayessoft.data.rows import fresh
 from bayessoft.errors import OptionError
-from bayessoft.fit import Draws, Fit, Guided
+from bayessoft.fit import Fit
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
+from bayessoft.posteriors import Draws, Guided
 
 __all__ = ["THRESHOLD", "cumulative_divergence", "log_parts", "sensitivity"]
 

@@ -19,10 +19,11 @@ from bayessoft.diagnostics.loo import LeaveOneOut, leave_one_out
 from bayessoft.diagnostics.predictive import Statistic, check, statistics_of
 from bayessoft.diagnostics.sensitivity import THRESHOLD, log_parts, sensitivity
 from bayessoft.estimators import posterior
-from bayessoft.fit import Fit, drawn
+from bayessoft.fit import Fit
 from bayessoft.inference.engine import whole
 from bayessoft.mixture import Mixture, handed
 from bayessoft.numerics import scoped
+from bayessoft.posteriors import drawn
 
 __all__ = ["Criticism"]
 

@@ -15,10 +15,11 @@ from bayessoft.estimators.base import given_start, specification
 from bayessoft.estimators.mixture_estimator import MixtureEstimator
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.structures import STRUCTURES
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Fit
 from bayessoft.inference.engine import Given
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
+from bayessoft.posteriors import Draws
 
 __all__ = ["GaussianMixture"]
 

@@ -31,13 +31,14 @@ from bayessoft.estimators.base import (
 )
 from bayessoft.estimators.criticism import Criticism
 from bayessoft.families.family import GibbsFamily
-from bayessoft.fit import Conjugate, Fit, Guided, Point
+from bayessoft.fit import Fit
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
 from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_weights
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
+from bayessoft.posteriors import Conjugate, Guided, Point
 
 __all__ = ["MixtureEstimator"]
 

@@ -16,7 +16,8 @@ from bayessoft import arviz_io
 from bayessoft.core.sweep import Tiles
 from bayessoft.diagnostics import convergence, labels
 from bayessoft.errors import FitError, OptionError
-from bayessoft.fit import Conjugate, Draws, Fit, Guided, Point
+from bayessoft.fit import Fit
+from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 
 __all__ = ["bound", "centre", "drawn", "examined", "fraction", "needed", "quantiles", "shown", "summary", "trusted"]
 

@@ -12,11 +12,11 @@ from jax import Array, lax
 
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import pytree
-from bayessoft.fit import Conjugate
 from bayessoft.inference.engine import Climber, Problem, conjugate_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
+from bayessoft.posteriors import Conjugate
 from bayessoft.status import Status
 
 __all__ = ["CAVI", "CAVIState"]

@@ -16,11 +16,11 @@ from bayessoft.core.sizes import SizeConstraint, SizeResult, match
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
-from bayessoft.fit import Point
 from bayessoft.inference.engine import Climber, Problem, modes_only
 from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
+from bayessoft.posteriors import Point
 from bayessoft.status import Status
 
 __all__ = ["EM", "EMState"]

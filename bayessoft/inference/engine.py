@@ -18,9 +18,9 @@ from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.family import ConjugateFamily, GibbsFamily, pytree
-from bayessoft.fit import Conjugate, Draws, Guided, Point
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, platform, standardising
+from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 from bayessoft.status import Status
 
 __all__ = [

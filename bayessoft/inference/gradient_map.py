@@ -13,12 +13,12 @@ from jax import Array
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.families.family import pytree
-from bayessoft.fit import Point
 from bayessoft.inference.engine import Climber, Problem, modes_only, unconstrained_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
+from bayessoft.posteriors import Point
 from bayessoft.status import Status
 
 __all__ = ["ClimbState", "GradientMAP"]

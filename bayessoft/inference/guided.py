@@ -18,12 +18,12 @@ from numpyro.infer.util import log_density
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.families.family import pytree, seeded
-from bayessoft.fit import Guided
 from bayessoft.inference.engine import Climber, Problem, unconstrained_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.inference.unconstrained import log_joint, model
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
+from bayessoft.posteriors import Guided
 from bayessoft.status import Status
 
 __all__ = ["GUIDES", "GuidedSVI", "GuidedState"]

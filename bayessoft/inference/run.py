@@ -16,10 +16,11 @@ from jaxtyping import Float
 from bayessoft.core.dual import tolerance
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import FitError
-from bayessoft.fit import Conjugate, Draws, Fit, Guided, Point
+from bayessoft.fit import Fit
 from bayessoft.inference.checkpoint import Checkpoint
 from bayessoft.inference.engine import Climber, Engine, Problem, Sampler
 from bayessoft.mixture import Mixture
+from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 from bayessoft.status import Status
 
 __all__ = ["run"]

@@ -81,7 +81,7 @@ class Outcome:
 
 def distributed(estimator: Any) -> bool:
     """Tell whether an estimator holds a posterior, not a point."""
-    from bayessoft.fit import Point
+    from bayessoft.posteriors import Point
 
     return not isinstance(estimator.fit_.posterior, Point)
 

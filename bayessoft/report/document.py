@@ -15,8 +15,8 @@ from jaxtyping import Float
 from bayessoft.data.readers import CsvTable
 from bayessoft.diagnostics.convergence import DIVERGENT, ESS, PARETO, RHAT, UNCLEAR
 from bayessoft.families import FAMILIES
-from bayessoft.fit import Point
 from bayessoft.inference import ENGINES
+from bayessoft.posteriors import Point
 from bayessoft.report.base import INTERVAL, Outcome, cluster_names, shown, summary
 from bayessoft.store import version
 

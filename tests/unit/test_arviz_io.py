@@ -13,9 +13,10 @@ from bayessoft.arviz_io import to_arviz, write_netcdf
 from bayessoft.errors import OptionError
 from bayessoft.families.gaussian import Gaussian, GaussianParameters
 from bayessoft.families.structures import STRUCTURES
-from bayessoft.fit import Draws, Fit
+from bayessoft.fit import Fit
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine
+from bayessoft.posteriors import Draws
 from bayessoft.status import Status
 
 X = pd.DataFrame(

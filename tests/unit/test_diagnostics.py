@@ -8,7 +8,7 @@ import pytest
 from bayessoft import arviz_io
 from bayessoft.diagnostics.convergence import judge, label_free, modes
 from bayessoft.diagnostics.labels import align
-from bayessoft.fit import Checks
+from bayessoft.posteriors import Checks
 from bayessoft.status import Status
 
 

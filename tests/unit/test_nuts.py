@@ -15,11 +15,11 @@ from bayessoft.core import sweep
 from bayessoft.data.rows import rows
 from bayessoft.errors import FitError, OptionError
 from bayessoft.families.gaussian import Gaussian
-from bayessoft.fit import Draws
 from bayessoft.inference import nuts, unconstrained
 from bayessoft.inference.engine import Given, Problem
 from bayessoft.inference.run import _block
 from bayessoft.mixture import Mixture
+from bayessoft.posteriors import Draws
 from bayessoft.status import Status
 
 QUICK = NUTS(draws=150, warmup=150, chains=2)
