@@ -109,9 +109,9 @@ def judge(found: Checks, ended: Status) -> Status:
     Where that stopped early, it stays the status where it explains what was found.
     """
     if found.pareto_k is not None:
-        if found.unclear > UNCLEAR or ended is not Status.CONVERGED:
-            return Status.LABELS_UNCLEAR if found.unclear > UNCLEAR else ended
-        return Status.GUIDE_FAR if found.pareto_k > PARETO else ended
+        if found.unclear > UNCLEAR:
+            return Status.LABELS_UNCLEAR
+        return Status.GUIDE_FAR if found.pareto_k > PARETO and ended is Status.CONVERGED else ended
     status = _judged(found)
     return ended if ended.early and status in (Status.SAMPLED, Status.NOT_MIXED) else status
 

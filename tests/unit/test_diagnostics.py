@@ -81,7 +81,20 @@ def test_chains_apart_are_different_modes():
 )
 def test_the_gravest_finding_is_the_status(change, status):
     good = {"rhat": {"weights": 1.0}, "ess": {"weights": 400.0}, "divergent": 0.0, "unclear": 0.0, "modes": (0, 0)}
-    assert judge(Checks(**(good | change))) is status
+    assert judge(Checks(**(good | change)), Status.SAMPLED) is status
+
+
+@pytest.mark.parametrize(
+    ("k", "unclear", "ended", "status"),
+    [
+        (0.5, 0.0, Status.CONVERGED, Status.CONVERGED),
+        (0.8, 0.0, Status.CONVERGED, Status.GUIDE_FAR),
+        (0.8, 0.0, Status.NOT_CONVERGED, Status.NOT_CONVERGED),
+        (0.8, 0.2, Status.NOT_CONVERGED, Status.LABELS_UNCLEAR),
+    ],
+)
+def test_draws_of_a_guide_are_judged_by_their_tail(k, unclear, ended, status):
+    assert judge(Checks({}, {}, None, unclear, (0,), k), ended) is status
 
 
 def test_rhat_and_ess():
