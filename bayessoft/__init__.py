@@ -34,6 +34,7 @@ __all__ = [
     "GaussianMixture",
     "Gibbs",
     "GradientMAP",
+    "IndependentNormalInverseWishart",
     "Mixture",
     "MixtureModel",
     "Multinomial",
@@ -61,6 +62,7 @@ _HOMES = {
     "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
     "Gibbs": "bayessoft.inference.gibbs",
     "GradientMAP": "bayessoft.inference.gradient_map",
+    "IndependentNormalInverseWishart": "bayessoft.families.independent_normal_inverse_wishart",
     "Mixture": "bayessoft.mixture",
     "MixtureModel": "bayessoft.estimators.mixture_model",
     "Multinomial": "bayessoft.families.multinomial",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from bayessoft.families.bernoulli import Bernoulli, Beta
     from bayessoft.families.categorical import Categorical
     from bayessoft.families.gaussian import Gaussian
+    from bayessoft.families.independent_normal_inverse_wishart import IndependentNormalInverseWishart
     from bayessoft.families.multinomial import Multinomial
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
     from bayessoft.families.poisson import Gamma, Poisson

@@ -154,9 +154,10 @@ class Mixture:
 
     def _conjugate(self) -> tuple[ConjugateFamily, Dirichlet]:
         """Give family and proportions, both with their priors; engines refuse what has none before."""
-        if self.weights is None or not isinstance(self.family, ConjugateFamily) or self.family.prior is None:
-            raise OptionError("only conjugate families under a prior have a posterior in closed form")
-        return self.family, self.weights
+        family = self.family
+        if isinstance(family, ConjugateFamily) and family.conjugate and family.prior is not None and self.weights:
+            return family, self.weights
+        raise OptionError("only conjugate families under a prior have a posterior in closed form")
 
     def drawable(self) -> tuple[GibbsFamily, Dirichlet]:
         """Give family and proportions, both with their priors, of which parameters can be drawn given labels."""
@@ -203,8 +204,9 @@ class Mixture:
         """Be a NumPyro model of a table, in JAX's own dtype: for ``MCMC``, ``Predictive`` and handlers.
 
         Sites are ``weights``, those of the family, and ``x``, the table as one site. Those of Gaussians are ``means``,
-        and ``precisions_cholesky`` (full and tied covariances, see `NormalInverseWishart.draw`) or ``precisions``
-        (variances).
+        and ``precisions_cholesky`` (full and tied covariances: the lower triangular Cholesky factor of the precision
+        matrix with its rows and columns reversed) or ``precisions`` (variances), and those of an unknown scale, see
+        `IndependentNormalInverseWishart.draw`.
 
         Parameters
         ----------

@@ -51,6 +51,7 @@ CLASSES = {
     "Gaussian": "bayessoft.families.gaussian",
     "GaussianParameters": "bayessoft.families.gaussian",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
+    "IndependentNormalInverseWishart": "bayessoft.families.independent_normal_inverse_wishart",
     "Dirichlet": "bayessoft.families.weights",
     "Poisson": "bayessoft.families.poisson",
     "Gamma": "bayessoft.families.poisson",

@@ -296,6 +296,11 @@ class ConjugateFamily(GibbsFamily):
 
     TIER = "c"
 
+    @property
+    def conjugate(self) -> bool:
+        """Whether the prior is such a one; a family under another is a `GibbsFamily`, and has nothing of the below."""
+        return True
+
     @abstractmethod
     def update(self, statistics: Any) -> ConjugateFamily:
         """Give the family after rows with these statistics, its prior one for each component."""

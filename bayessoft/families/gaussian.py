@@ -17,6 +17,7 @@ from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.families.covariance import Covariance, Moments
 from bayessoft.families.family import ConjugateFamily, Sample, moved, pytree, rows_of_a_tile
+from bayessoft.families.independent_normal_inverse_wishart import IndependentNormalInverseWishart, independent
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart, weak
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.numerics import Affine, standardising
@@ -52,8 +53,9 @@ class Gaussian(ConjugateFamily):
     ----------
     covariance_type : {"full", "tied", "diag", "spherical"}
         A covariance matrix per cluster, one for all, variances per cluster and column, or one variance per cluster.
-    prior : NormalInverseWishart, "weak" or None
-        None is no prior: maximum likelihood.
+    prior : NormalInverseWishart, IndependentNormalInverseWishart, "weak", "independent" or None
+        None is no prior: maximum likelihood. Under an independent prior, with numbers of one's own or of the rows,
+        there is no posterior in closed form.
     """
 
     SHOWN: ClassVar[str] = "mean"
@@ -69,6 +71,11 @@ class Gaussian(ConjugateFamily):
     @property
     def group(self) -> str:
         return self.structure.group
+
+    @property
+    def conjugate(self) -> bool:
+        named = isinstance(self.prior, str) and self.prior == "independent"
+        return not named and not isinstance(self.prior, IndependentNormalInverseWishart)
 
     def tile_rows(self, k: int, d: int) -> int:
         width = self.structure.width(k, d)
@@ -118,7 +125,7 @@ class Gaussian(ConjugateFamily):
             means = statistics.reference + statistics.first / weight[:, None]
             covariance = statistics.about(structure, means).second / structure.degrees(weight, d) + floor
             return GaussianParameters(means, structure.factor(covariance))
-        return GaussianParameters(*prior.update(structure, statistics).mode(structure))
+        return GaussianParameters(*prior.mode(structure, statistics))
 
     def log_prior(self, parameters: GaussianParameters) -> Array:
         if self.prior is None:
@@ -129,7 +136,7 @@ class Gaussian(ConjugateFamily):
         return GaussianParameters(*self.prior.draw(self.structure, sample, k))
 
     def sites(self, parameters: GaussianParameters) -> dict[str, Array]:
-        return {"means": parameters.means, **NormalInverseWishart.site(self.structure, parameters.factors)}
+        return self.prior.sites(self.structure, parameters.means, parameters.factors)
 
     def with_prior(self, prior: Any) -> Gaussian:
         return replace(self, prior=prior)
@@ -169,6 +176,11 @@ class Gaussian(ConjugateFamily):
         log_det = jnp.broadcast_to(structure.log_det(factors, len(x)), (k,))[:, None]
         return constant + log_det - 0.5 * (degrees + p) * tails
 
+    def redraw(self, parameters: GaussianParameters, statistics: Moments, sample: Sample) -> GaussianParameters:
+        if self.conjugate:
+            return self.update(statistics).draw(sample, len(statistics.weight))
+        return GaussianParameters(*self.prior.redraw(self.structure, parameters.factors, statistics, sample))
+
     def same_prior(self, k: int) -> Any:
         return self.prior.same(self.structure, k)
 
@@ -196,13 +208,17 @@ class Gaussian(ConjugateFamily):
         if self.prior is None:
             return self
         prior = self.prior
-        if isinstance(prior, str):
-            if prior != "weak":
-                raise OptionError(f"prior is {prior!r}: pass None, 'weak' or a NormalInverseWishart")
+        if isinstance(prior, str) and prior == "weak":
             frame = standardising(rows.values, rows.weights, "affine")
             prior = weak(self.structure, k, frame.shift, frame.matrix() @ frame.matrix().T)
-        if not isinstance(prior, NormalInverseWishart):
-            raise OptionError(f"prior is a {type(prior).__name__}: pass None, 'weak' or a NormalInverseWishart")
+        if isinstance(prior, str) and prior == "independent":
+            prior = independent(self.structure, rows)
+        if not isinstance(prior, NormalInverseWishart | IndependentNormalInverseWishart):
+            what = repr(prior) if isinstance(prior, str) else f"a {type(prior).__name__}"
+            raise OptionError(
+                f"prior is {what}: pass None, 'weak' or a NormalInverseWishart, 'independent' or an "
+                "IndependentNormalInverseWishart"
+            )
         return replace(self, prior=prior.checked(self.structure, k, rows.d))
 
     def standardised(self, frame: Affine) -> Gaussian:

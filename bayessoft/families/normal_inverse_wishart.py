@@ -12,7 +12,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
 
-from bayessoft.errors import OptionError
+from bayessoft.families import inverse_wishart
 from bayessoft.families.covariance import Covariance, Moments, einsum
 from bayessoft.families.family import Sample, pytree
 from bayessoft.numerics import Affine
@@ -78,18 +78,10 @@ class NormalInverseWishart:
             "degrees_of_freedom": ((),) if tied else ((), (k,)),
             "scale": (entry,) if tied else (entry, (k, *entry)),
         }
-        values = {}
-        for name, shapes in allowed.items():
-            value = np.asarray(getattr(self, name), dtype=np.float64)
-            if value.shape not in shapes:
-                raise OptionError(
-                    f"prior.{name} has shape {value.shape}; allowed for {k} clusters of {d} columns with this "
-                    f"covariance_type: {' or '.join(map(str, shapes))}"
-                )
-            if not np.isfinite(value).all():
-                raise OptionError(f"prior.{name} holds NaN or infinity: pass finite numbers")
-            values[name] = value
-        _check_ranges(values, structure, d)
+        values = inverse_wishart.checked_arrays(self, allowed, k, d)
+        inverse_wishart.above("mean_precision", values["mean_precision"], 0)
+        inverse_wishart.above("degrees_of_freedom", values["degrees_of_freedom"], d - 1 if structure.matrix else 0)
+        inverse_wishart.positive_definite("scale", values["scale"], structure)
         return NormalInverseWishart(**values)
 
     def standardised(self, structure: Covariance, frame: Affine) -> NormalInverseWishart:
@@ -139,12 +131,13 @@ class NormalInverseWishart:
             (1 - rate) * self.scale + rate * other.scale + between,
         )
 
-    def mode(self, structure: Covariance) -> tuple[Array, Array]:
-        """Give the most probable means and factors, of a prior for each component."""
-        k, d = jnp.shape(self.mean)
-        drawn = structure.degrees(jnp.ones(k, self.scale.dtype), d)  # the densities of the means, given the spread
-        degrees = self._degrees(structure) + drawn + self._order(structure) + 1
-        return self.mean, structure.factor(self.scale / degrees)
+    def mode(self, structure: Covariance, statistics: Moments) -> tuple[Array, Array]:
+        """Give the most probable means and factors after rows with these statistics."""
+        after = self.update(structure, statistics)
+        k, d = jnp.shape(after.mean)
+        drawn = structure.degrees(jnp.ones(k, after.scale.dtype), d)  # the densities of the means, given the spread
+        degrees = after._degrees(structure) + drawn + after._order(structure) + 1
+        return after.mean, structure.factor(after.scale / degrees)
 
     def expected(self, structure: Covariance) -> tuple[Array, Array, Array]:
         """Give means, factors and a constant whose log density is the expected one, of a prior for each component.
@@ -197,16 +190,11 @@ class NormalInverseWishart:
         fields = [(self.mean, 1), (self.mean_precision, 0)]
         if not structure.tied:
             fields += [(self.degrees_of_freedom, 0), (self.scale, len(structure.shape(k, 2)) - 1)]
-        same: Any = np.ones((k, k), bool)
-        for value, rank in fields:
-            if np.ndim(value) > rank:  # one for each component
-                every = value.reshape(k, -1)
-                same = same & (every[:, None] == every[None]).all(-1)
-        return same
+        return inverse_wishart.same_fields(fields, k)
 
     def _order(self, structure: Covariance) -> int:
         """Rows of a Wishart matrix; 1 for variances."""
-        return int(jnp.shape(self.mean)[-1]) if structure.matrix else 1
+        return inverse_wishart.order_of(structure, int(jnp.shape(self.mean)[-1]))
 
     def _degrees(self, structure: Covariance) -> Array:
         """Give the degrees of freedom, shaped to stand beside the scale, of a prior for each component."""
@@ -220,20 +208,12 @@ class NormalInverseWishart:
     def log_density(self, structure: Covariance, means: Array, factors: Array) -> Array:
         """Log density of means (k, d) and of the covariances that the factors give, with respect to the covariances."""
         k, d = means.shape
-        order = d if structure.matrix else 1
         nu, kappa = jnp.asarray(self.degrees_of_freedom), jnp.broadcast_to(jnp.asarray(self.mean_precision), (k,))
-        scale = jnp.asarray(self.scale)
         half_logs = structure.log_det(factors, d)  # minus half the log determinant of each covariance
         offset = structure.whiten(factors, (means - self.mean)[:, :, None])[:, :, 0]
         normal = 0.5 * d * jnp.log(kappa / (2 * jnp.pi)) + half_logs - 0.5 * kappa * jnp.sum(offset**2, -1)
-        if structure.matrix:
-            log_scale, logs = jnp.linalg.slogdet(scale)[1], half_logs
-            trace = einsum("...ab,...ac,...bc->...", jnp.broadcast_to(scale, factors.shape), factors, factors)
-        else:
-            nu = nu[:, None] if nu.ndim and factors.ndim == 2 else nu
-            log_scale, logs, trace = jnp.log(scale), jnp.log(factors), scale * factors**2
-        constant = 0.5 * nu * log_scale - 0.5 * nu * order * jnp.log(2.0) - multigammaln(nu / 2, order)
-        return jnp.sum(normal) + jnp.sum(constant + (nu + order + 1) * logs - 0.5 * trace)
+        spread = inverse_wishart.log_density(structure, factors, d, nu, jnp.asarray(self.scale))
+        return jnp.sum(normal) + spread
 
     def draw(self, structure: Covariance, sample: Sample, k: int) -> tuple[Array, Array]:
         """Draw means and factors through `sample`: the prior as a NumPyro model.
@@ -243,21 +223,12 @@ class NormalInverseWishart:
         """
         d = jnp.shape(self.mean)[-1]
         nu, scale = jnp.asarray(self.degrees_of_freedom), jnp.asarray(self.scale)
-        shape = structure.shape(k, d)
-        if structure.matrix:
-            batch = shape[:-2]
-            wishart = dist.WishartCholesky(nu, rate_matrix=_reversed(scale)).expand(batch)
-            factors = _reversed(sample("precisions_cholesky", wishart))
-        else:
-            nu = nu[:, None] if nu.ndim and len(shape) == 2 else nu
-            gamma = dist.Gamma(jnp.broadcast_to(nu / 2, shape), jnp.broadcast_to(scale / 2, shape))
-            factors = jnp.sqrt(sample("precisions", gamma.to_event(len(shape))))
+        factors = inverse_wishart.draw(structure, sample, k, d, nu, scale)
         return sample("means", self._means(structure, factors, k, d)), factors
 
-    @staticmethod
-    def site(structure: Covariance, factors: Array) -> dict[str, Array]:
-        """Give the site of `draw` that makes the factors, upper triangular ones with a positive diagonal."""
-        return {"precisions_cholesky": _reversed(factors)} if structure.matrix else {"precisions": factors**2}
+    def sites(self, structure: Covariance, means: Array, factors: Array) -> dict[str, Array]:
+        """Give the sites of `draw` that make means and factors."""
+        return {"means": means, **inverse_wishart.site(structure, factors)}
 
     def _means(self, structure: Covariance, factors: Array, k: int, d: int) -> Any:
         """Distribution of the means given the factors."""
@@ -275,27 +246,6 @@ class NormalInverseWishart:
 def _multidigamma(a: Array, order: int) -> Array:
     """Give the derivative of ``multigammaln(a, order)``."""
     return jnp.sum(digamma(jnp.asarray(a)[..., None] - jnp.arange(order) / 2), -1)
-
-
-def _reversed(matrix: Array) -> Array:
-    """Reverse the rows and the columns of matrices: upper triangles become lower ones."""
-    return matrix[..., ::-1, ::-1]
-
-
-def _check_ranges(values: dict[str, np.ndarray], structure: Covariance, d: int) -> None:
-    """Refuse values outside the range in which the prior is proper."""
-    least = d - 1 if structure.matrix else 0
-    if (values["mean_precision"] <= 0).any():
-        raise OptionError(f"prior.mean_precision is {values['mean_precision']}: pass numbers above 0")
-    if (values["degrees_of_freedom"] <= least).any():
-        raise OptionError(f"prior.degrees_of_freedom is {values['degrees_of_freedom']}: pass numbers above {least}")
-    scale = values["scale"]
-    if structure.matrix:
-        positive = np.allclose(scale, np.swapaxes(scale, -1, -2)) and (np.linalg.eigvalsh(scale) > 0).all()
-    else:
-        positive = (scale > 0).all()
-    if not positive:
-        raise OptionError("prior.scale must be symmetric positive definite (positive, for variances)")
 
 
 def weak(structure: Covariance, k: int, mean: np.ndarray, covariance: np.ndarray) -> NormalInverseWishart:

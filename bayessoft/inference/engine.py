@@ -345,11 +345,15 @@ def modes_only(mixture: Mixture, name: str) -> None:
 
 def conjugate_only(mixture: Mixture, name: str) -> None:
     """Refuse a family without conjugate prior, and size constraints."""
-    if not isinstance(mixture.family, ConjugateFamily):
-        others = "'gibbs', 'nuts'" if isinstance(mixture.family, GibbsFamily) else "'nuts'"
+    family = mixture.family
+    if not family.conjugate:
+        prior = family.prior if isinstance(family.prior, str) else type(family.prior).__name__
+        what = f"with the prior {prior}" if isinstance(family, ConjugateFamily) else "has no conjugate prior"
+        lacks = "has no posterior in closed form" if isinstance(family, ConjugateFamily) else ""
+        others = "'gibbs', 'nuts'" if isinstance(family, GibbsFamily) else "'nuts'"
         raise OptionError(
-            f"{mixture.family.name} has no conjugate prior, which inference={name!r} needs: use {others}, 'svi' with a "
-            "guide of NumPyro, or 'map'"
+            f"{family.name} {' '.join([what, lacks]).strip()}, which inference={name!r} needs: use {others}, 'svi' "
+            "with a guide of NumPyro, or 'map'"
         )
     unconstrained_only(mixture, name)
 

@@ -487,7 +487,7 @@ FAULTS = (
     Fault(
         "density",
         "test_what_a_prior_draws_has_its_density",
-        {"member": FULL},
+        {"member": FULL, "prior": "each"},
         f"{PRIOR}:NormalInverseWishart.draw",
         "drawn with a degree of freedom more",
         taking(lambda self, *rest: (replace(self, degrees_of_freedom=self.degrees_of_freedom + 1), *rest)),
@@ -695,6 +695,106 @@ FAULTS += (
     ),
 )
 
+INDEPENDENT = "families.independent_normal_inverse_wishart"
+OWN = f"{INDEPENDENT}:IndependentNormalInverseWishart"
+
+
+def one_more(original: Any) -> Any:
+    """A degree of freedom more than the scale has given covariances."""
+
+    def seen(self: Any, structure: Any, factors: Any) -> Any:
+        degrees, rate = original(self, structure, factors)
+        return degrees + 1, rate
+
+    return seen
+
+
+FAULTS += (
+    Fault(
+        "bayes_rule",
+        "test_independent_priors_are_scipys",
+        {"member": FULL, "prior": "unknown"},
+        f"{OWN}.log_density",
+        "the prior on the scale without its constant",
+        adding(lambda self, structure, means, factors: 0.5 * self.scale_degrees_of_freedom * np.log(2)),
+    ),
+    Fault(
+        "bayes_rule",
+        "test_each_part_of_a_gibbs_step_follows_bayes_rule",
+        {"member": DIAG, "prior": "unknown"},
+        f"{OWN}._seen",
+        "a degree of freedom more for the scale given covariances",
+        one_more,
+    ),
+    Fault(
+        "bayes_rule",
+        "test_each_part_of_a_gibbs_step_follows_bayes_rule",
+        {"member": FULL, "prior": "known"},
+        f"{OWN}._means_given",
+        "the prior of the means half as wide",
+        taking(lambda self, *rest: (replace(self, covariance=self.covariance / 4), *rest)),
+    ),
+    Fault(
+        "bayes_rule",
+        "test_each_part_of_a_gibbs_step_follows_bayes_rule",
+        {"member": SPHERICAL, "prior": "known"},
+        f"{OWN}.redraw",
+        "covariances drawn as if no row had been seen",
+        lambda original: (
+            lambda self, structure, factors, statistics, sample: original(
+                self, structure, factors, replace(statistics, weight=0 * statistics.weight), sample
+            )
+        ),
+    ),
+    Fault(
+        "density",
+        "test_an_independent_prior_integrates_to_one",
+        {"member": SPHERICAL, "unknown": True},
+        f"{OWN}._rate",
+        "the rate of the scale for a mean twice as large",
+        lambda original: lambda self, structure: original(self, structure) / 2,
+    ),
+    Fault(
+        "density",
+        "test_what_a_prior_draws_has_its_density",
+        {"member": FULL, "prior": "known"},
+        f"{OWN}.draw",
+        "drawn with a degree of freedom more",
+        taking(lambda self, *rest: (replace(self, degrees_of_freedom=self.degrees_of_freedom + 1), *rest)),
+    ),
+    Fault(
+        "mode",
+        "test_the_posterior_is_flat_at_its_mode",
+        {"member": FULL, "prior": "unknown"},
+        f"{OWN}._scale_given",
+        "the scale taken at its prior mean",
+        lambda original: lambda self, structure, factors: self.scale,
+    ),
+    Fault(
+        "mode",
+        "test_the_posterior_is_flat_at_its_mode",
+        {"member": DIAG, "prior": "known"},
+        f"{OWN}.mode",
+        "a degree of freedom less",
+        taking(lambda self, *rest: (replace(self, degrees_of_freedom=self.degrees_of_freedom - 1), *rest)),
+    ),
+    Fault(
+        "derivative",
+        "test_an_unknown_scale_acts_by_its_mean",
+        {"member": DIAG},
+        f"{OWN}._scale_given",
+        "the mean of the scale 1 % too large",
+        lambda original: lambda self, structure, factors: 1.01 * original(self, structure, factors),
+    ),
+    Fault(
+        "equivariance",
+        "test_the_fit_of_mapped_rows_is_the_mapped_fit",
+        {"member": DIAG, "prior": "unknown"},
+        f"{OWN}.standardised",
+        "the covariance of the means keeps its units",
+        lambda original: lambda self, *args: replace(original(self, *args), covariance=self.covariance),
+    ),
+)
 LINEAR_PARTS = ("natural", "update", "mode", "expected")
 COVERED = (
     "core.sweep:",
@@ -710,6 +810,7 @@ COVERED = (
     f"{PRIOR}:NormalInverseWishart.expected",
     f"{PRIOR}:NormalInverseWishart.divergence",
     f"{PRIOR}:NormalInverseWishart.predictive",
+    *(f"{OWN}.{part}" for part in ("log_density", "draw", "redraw", "mode", "standardised", "_means_given", "_seen")),
     "families.weights:Dirichlet.update",
     "families.weights:Dirichlet.divergence",
     "core.allocate:",

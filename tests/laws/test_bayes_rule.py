@@ -9,14 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import gamma, invgamma, invwishart, multivariate_normal, wishart
 
+from bayessoft.families.covariance import Moments
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.weights import Dirichlet
 
 from . import linear
-from .worlds import MEMBERS, label, parameters, points, proportions, shares, statistics_of, with_prior
+from .worlds import (
+    INDEPENDENT,
+    MEMBERS,
+    dense,
+    label,
+    parameters,
+    points,
+    proportions,
+    shares,
+    statistics_of,
+    with_prior,
+)
 
 K, D, N = 3, 2, 24
+SCALES = {"scale", "scale_cholesky"}
 
 
 def updated(member, x, r):
@@ -81,6 +95,95 @@ def test_the_expected_rule_is_the_same_number(member, prior):
     likelihood = member.statistics_log_density(at, statistics) + jnp.sum(statistics.weight * below)
     assert (below <= 0).all()
     np.testing.assert_allclose(likelihood - posterior.divergence(member, K), constant, rtol=0, atol=1e-9)
+
+
+def nothing(k, d, structure):
+    """The statistics of no rows."""
+    return Moments(jnp.zeros(k), jnp.zeros((k, d)), jnp.zeros(structure.shape(k, d)), jnp.zeros((k, d)))
+
+
+def conditionals(member, theta, statistics, sites):
+    """The log densities that a step of Gibbs from theta gives to sites, as if it had drawn them."""
+    found = {}
+
+    def sample(name, distribution):
+        found[name] = distribution.log_prob(sites[name]).sum()
+        return sites[name]
+
+    member.redraw(theta, statistics, sample)
+    return found
+
+
+def joint(member, statistics, sites):
+    """The log density of sites and of the rows given them."""
+    found = {}
+
+    def sample(name, distribution):
+        found[name] = distribution.log_prob(sites[name]).sum()
+        return sites[name]
+
+    theta = member.draw(sample, K)
+    return float(sum(found.values()) + member.statistics_log_density(theta, statistics))
+
+
+@pytest.mark.parametrize("prior", INDEPENDENT)
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_independent_priors_are_scipys(member, prior):
+    """An unknown scale is integrated out: its prior over its posterior is the same number whatever the scale."""
+    member, kind, structure = with_prior(member, prior, K, D), member.covariance_type, member.structure
+    stated, theta = member.prior, parameters(member, K, D)
+    spread = np.asarray(structure.covariance(theta.factors))
+    shape = (K, D, D) if structure.matrix else structure.shape(K, D)
+    of_means = dense("full" if structure.matrix else kind, np.broadcast_to(stated.covariance, shape), K, D)
+    means = np.broadcast_to(stated.mean, (K, D))
+    normal = sum(multivariate_normal(m, b).logpdf(at) for m, b, at in zip(means, of_means, theta.means, strict=True))
+    every = [spread] if kind == "tied" else list(spread)
+    degrees = np.broadcast_to(stated.degrees_of_freedom, len(every))
+
+    def covariances(scales):
+        if structure.matrix:
+            return sum(invwishart(nu, psi).logpdf(s) for nu, psi, s in zip(degrees, scales, every, strict=True))
+        return sum(
+            invgamma(nu / 2, scale=psi / 2).logpdf(s).sum() for nu, psi, s in zip(degrees, scales, every, strict=True)
+        )
+
+    found = float(member.log_prior(theta))
+    if prior == "known":
+        expected = covariances([stated.scale] if kind == "tied" else stated.scale)
+        np.testing.assert_allclose(found, normal + expected, rtol=1e-11)
+        return
+    g, s = float(stated.scale_degrees_of_freedom), stated.scale
+    after = float(g + degrees.sum())
+    for seed in range(3):
+        psi = np.asarray(structure.covariance(parameters(member, K, D, seed=seed + 20).factors))
+        psi = psi if kind == "tied" else psi[0]
+        if structure.matrix:
+            rate = g * np.linalg.inv(s) + sum(np.linalg.inv(each) for each in every)
+            ratio = wishart(g, s / g).logpdf(psi) - wishart(after, np.linalg.inv(rate)).logpdf(psi)
+        else:
+            rate = g / s + sum(1 / each for each in every)
+            ratio = np.sum(gamma(g / 2, scale=2 * s / g).logpdf(psi) - gamma(after / 2, scale=2 / rate).logpdf(psi))
+        # a dozen terms of some ten nats
+        np.testing.assert_allclose(found, normal + covariances([psi] * len(every)) + ratio, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("prior", INDEPENDENT)
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_each_part_of_a_gibbs_step_follows_bayes_rule(member, prior):
+    """The joint density over what the step gives to a part is the same number whatever the part is."""
+    member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
+    before = parameters(member, K, D, seed=50)
+    statistics = statistics_of(member, before, x, r, False)
+    old, held, *others = (member.sites(parameters(member, K, D, seed=seed)) for seed in (50, 9, 0, 1, 2))
+    spread = next(name for name in old if name.startswith("precisions"))
+    for part in old:
+        constants = []
+        for other in others:
+            sites = held | {part: other[part]}
+            step = float(conditionals(member, before, statistics, sites)[part])
+            at = sites if part == spread else sites | {spread: old[spread]}
+            constants.append(joint(member, statistics, at) - step)
+        np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-9, err_msg=part)  # of some hundred nats
 
 
 def test_proportions_follow_bayes_rule():

@@ -7,12 +7,14 @@ import numpyro
 import pytest
 from numpyro import handlers
 from numpyro.infer.util import log_density
+from scipy.stats import norm
 
-from bayessoft import GaussianMixture, NormalInverseWishart
+from bayessoft import GaussianMixture, IndependentNormalInverseWishart, NormalInverseWishart
 from bayessoft.families.weights import Dirichlet
 
 from . import linear
-from .worlds import KINDS, MEMBERS, label, points, some, start, with_prior
+from .test_bayes_rule import SCALES, conditionals, nothing
+from .worlds import KINDS, MEMBERS, independent, label, points, some, start, with_prior
 
 K, N = 2, 54
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # a few steps on purpose
@@ -53,6 +55,31 @@ def test_the_prior_on_a_component_integrates_to_one(member):
     np.testing.assert_allclose(total * (z[1] - z[0]) * (u[1] - u[0]), 1, atol=1e-10)
 
 
+@pytest.mark.parametrize(("member", "prior"), independent(("full", "unknown"), ("spherical", "known")))
+def test_an_independent_prior_integrates_to_one(member, prior):
+    """Over the log variances of two clusters, or of one for both, at means whose density is SciPy's."""
+    structure = member.structure
+    shape = structure.shape(2, 1)
+    entry = shape if structure.tied else shape[1:]
+    stated = (np.array([0.4]), np.full(entry, 2.0), 5.0, np.full(entry, 1.3))
+    prior = IndependentNormalInverseWishart(*stated, 4.0 if prior == "unknown" else None).checked(structure, 2, 1)
+    means = np.array([[0.1], [1.5]])
+
+    def mass(u, v):
+        """Density times volume at log variances; two that are tied are counted on a single axis."""
+        logs = jnp.broadcast_to(u, shape) if structure.tied else jnp.stack([u, v]).reshape(shape)
+        volume = u if structure.tied else u + v
+        return jnp.exp(prior.log_density(structure, means, jnp.exp(-logs / 2)) + volume)
+
+    # in u the density falls as exp(2 u) on the one side and exp(-2.5 u) on the other: 1e-14 at the edges
+    u = np.linspace(-16, 16, 321)
+    v = np.zeros(1) if structure.tied else u
+    total = jax.jit(lambda u, v: jax.vmap(lambda a: jax.vmap(lambda b: mass(a, b))(v))(u).sum())(u, v)
+    step = u[1] - u[0]
+    total = total * (step if structure.tied else step**2)
+    np.testing.assert_allclose(total, norm(0.4, np.sqrt(2.0)).pdf(means).prod(), rtol=1e-10)
+
+
 def test_the_prior_on_proportions_integrates_to_one():
     prior = Dirichlet([1.5, 3.0, 1.0])
 
@@ -68,10 +95,12 @@ def test_the_prior_on_proportions_integrates_to_one():
     np.testing.assert_allclose(total * (t[1] - t[0]) ** 2, 1, atol=1e-10)
 
 
+@pytest.mark.parametrize("prior", ["each"])
 @pytest.mark.parametrize("member", some("full", "diag"))
-def test_what_a_prior_draws_has_its_density(member):
+def test_what_a_prior_draws_has_its_density(member, prior):
+    """An unknown scale is integrated out: its density given the rest is divided by, that of a step of Gibbs."""
     k, d = 2, 2
-    member = with_prior(member, "each", k, d)
+    member = with_prior(member, prior, k, d)
     structure = member.structure
 
     def model():
@@ -82,7 +111,7 @@ def test_what_a_prior_draws_has_its_density(member):
         for name, site in handlers.trace(handlers.seed(model, jax.random.key(3))).get_trace().items()
         if site["type"] == "sample"
     }
-    spread_name = next(name for name in sites if name != "means")
+    spread_name = next(name for name in sites if name.startswith("precisions"))
     lower = np.tril_indices(d)
 
     def covariances(free):
@@ -90,7 +119,7 @@ def test_what_a_prior_draws_has_its_density(member):
         site = free
         if structure.matrix:
             site = jnp.zeros_like(sites[spread_name]).at[..., lower[0], lower[1]].set(free)
-        drawn = handlers.substitute(model, data={"means": sites["means"], spread_name: site})
+        drawn = handlers.substitute(model, data=sites | {spread_name: site})
         spread = structure.covariance(handlers.seed(drawn, 0)().factors)
         return spread[..., lower[0], lower[1]] if structure.matrix else spread
 
@@ -98,7 +127,14 @@ def test_what_a_prior_draws_has_its_density(member):
     jacobian = jax.jit(jax.jacfwd(covariances))(free).reshape(free.size, free.size)
     theta = handlers.seed(handlers.substitute(model, data=sites), 0)()
     drawn = log_density(model, (), {}, sites)[0] - jnp.linalg.slogdet(jacobian)[1]
+    if prior == "unknown":
+        drawn -= conditionals(member, theta, nothing(k, d, structure), sites)[next(iter(sites.keys() & SCALES))]
     np.testing.assert_allclose(member.log_prior(theta), drawn, rtol=1e-10)  # a dozen terms of some ten nats
+
+
+@pytest.mark.parametrize(("member", "prior"), independent(("diag", "unknown")))
+def test_what_an_independent_prior_draws_has_its_density(member, prior):
+    test_what_a_prior_draws_has_its_density(member, prior)
 
 
 @pytest.mark.parametrize("member", some("full", "diag"))

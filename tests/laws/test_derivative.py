@@ -1,5 +1,7 @@
 """Law "derivative": gradient and Hessian of the likelihood are those of NumPyro's mixture by plain autodiff."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,18 @@ from bayessoft.core import sweep as core
 from bayessoft.families.gaussian import GaussianParameters
 
 from . import linear
-from .worlds import MEMBERS, covariances, laid_out, linear_tiles, points, proportions, some
+from .worlds import (
+    MEMBERS,
+    covariances,
+    label,
+    laid_out,
+    linear_tiles,
+    parameters,
+    points,
+    proportions,
+    some,
+    with_prior,
+)
 
 K, D, N = 2, 2, 12
 
@@ -61,6 +74,18 @@ def test_gradient_and_hessian_are_autodiffs(member):
         for a, b in zip(ours(u, offset, rows), theirs(u, offset, rows), strict=True):
             # near the origin rounding is 1e-13 of terms up to 100; at 1e4 rows and means round at 2e-12
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 if offset == 0 else 1e-7)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=label)
+def test_an_unknown_scale_acts_by_its_mean(member):
+    """Fisher's identity: the slope of the density without the scale is the one at the scale's mean, a site of NUTS."""
+    member = with_prior(member, "unknown", K, D)
+    theta = parameters(member, K, D, seed=4)
+    site = next(value for name, value in member.sites(theta).items() if name.startswith("scale"))
+    scale = site @ site.T if member.structure.matrix else site
+    known = replace(member, prior=replace(member.prior, scale=scale, scale_degrees_of_freedom=None))
+    ours, theirs = (jax.grad(lambda theta, of=of: of.log_prior(theta))(theta) for of in (member, known))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), ours, theirs)
 
 
 def test_derivatives_in_the_rows_are_refused():

@@ -1,11 +1,14 @@
 """Law "equivariance": the fit of mapped rows is the mapped fit, for the maps under which a model stays what it is."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from bayessoft import GaussianMixture, NormalInverseWishart
+from bayessoft import GaussianMixture, IndependentNormalInverseWishart
 
-from .worlds import MEMBERS, PRIORS, label, points, some, start, with_prior
+from .worlds import MEMBERS, PRIORS, independent, label, points, some, start, with_prior
 
 N, K, D = 54, 3, 2
 SHIFT = np.array([300.0, -0.5])
@@ -30,10 +33,12 @@ def mapped_spread(kind: str, a: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return spread * (np.diag(a) ** 2 if kind == "diag" else np.linalg.norm(a[0]) ** 2)
 
 
-def mapped_prior(kind: str, a: np.ndarray, prior: NormalInverseWishart) -> NormalInverseWishart:
+def mapped_prior(kind: str, a: np.ndarray, prior: Any) -> Any:
     """The same prior on the parameters of mapped rows."""
-    scale = mapped_spread(kind, a, prior.scale)
-    return NormalInverseWishart(prior.mean @ a.T + SHIFT, prior.mean_precision, prior.degrees_of_freedom, scale)
+    scale, mean = mapped_spread(kind, a, prior.scale), prior.mean @ a.T + SHIFT
+    if isinstance(prior, IndependentNormalInverseWishart):
+        return replace(prior, mean=mean, covariance=mapped_spread(kind, a, prior.covariance), scale=scale)
+    return replace(prior, mean=mean, scale=scale)
 
 
 @members
@@ -59,11 +64,17 @@ def test_the_fit_of_mapped_rows_is_the_mapped_fit(member, prior):
         np.testing.assert_allclose(other.lower_bound_, one.lower_bound_ - volume, **CLOSE)
 
 
+@pytest.mark.parametrize(("member", "prior"), independent(("diag", "unknown")))
+def test_the_fit_of_mapped_rows_is_the_mapped_fit_under_independent_priors(member, prior):
+    test_the_fit_of_mapped_rows_is_the_mapped_fit(member, prior)
+
+
+@pytest.mark.parametrize("prior", ["weak", pytest.param("independent", marks=pytest.mark.statistical)])
 @pytest.mark.parametrize("member", some("full"))
-def test_a_default_start_and_the_weak_prior_follow_too(member):
+def test_a_default_start_and_the_named_priors_follow_too(member, prior):
     x, kind = points(N, D), member.covariance_type
     a = np.diag([3.0, 3.0]) if kind == "spherical" else np.diag([0.01, 50.0])
-    options = dict(covariance_type=kind, prior="weak", max_iter=10, tol=0, random_state=0)
+    options = dict(covariance_type=kind, prior=prior, max_iter=10, tol=0, random_state=0)
     one, other = (GaussianMixture(K, **options).fit(rows) for rows in (x, x @ a + SHIFT))
     np.testing.assert_allclose(other.weights_, one.weights_, **CLOSE)
     np.testing.assert_allclose(other.means_, one.means_ @ a + SHIFT, **CLOSE)

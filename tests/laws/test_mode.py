@@ -14,7 +14,7 @@ from bayessoft.families.weights import Dirichlet
 from bayessoft.mixture import Mixture
 
 from . import linear
-from .worlds import MEMBERS, PRIORS, label, parameters, points, shares, statistics_of, with_prior
+from .worlds import MEMBERS, PRIORS, independent, label, parameters, points, shares, statistics_of, with_prior
 
 K, D, N = 3, 2, 24
 
@@ -23,7 +23,7 @@ K, D, N = 3, 2, 24
 @pytest.mark.parametrize("member", MEMBERS, ids=label)
 def test_the_posterior_is_flat_at_its_mode(member, prior):
     member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
-    concentration = {"none": None, "shared": Dirichlet(1.5), "each": Dirichlet([1.0, 2.0, 3.5])}[prior]
+    concentration = {"none": None, "each": Dirichlet([1.0, 2.0, 3.5])}.get(prior, Dirichlet(1.5))
     mixture = Mixture(K, member, concentration and concentration.checked(K))
     start = parameters(member, K, D, seed=50)
     statistics = statistics_of(member, start, x, r, False)
@@ -46,6 +46,11 @@ def test_the_posterior_is_flat_at_its_mode(member, prior):
     np.testing.assert_allclose(weights_slope - weights_slope.mean(), 0, atol=1e-10)
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-14)
     assert float(slope(theta.means + 0.01, spread * 1.01, weights)[0]) < float(value)
+
+
+@pytest.mark.parametrize(("member", "prior"), independent(("full", "unknown"), ("diag", "known")))
+def test_the_posterior_is_flat_at_its_mode_under_independent_priors(member, prior):
+    test_the_posterior_is_flat_at_its_mode(member, prior)
 
 
 @pytest.mark.parametrize("prior", ["none", "shared", "each"])

@@ -10,6 +10,7 @@ import pytest
 
 from bayessoft.core import sweep as core
 from bayessoft.families.gaussian import Gaussian, GaussianParameters
+from bayessoft.families.independent_normal_inverse_wishart import IndependentNormalInverseWishart
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.structures import STRUCTURES
 
@@ -20,6 +21,8 @@ MEMBERS = [Gaussian(kind) for kind in KINDS]
 CASES = {"gaussian": MEMBERS, **LINEAR}
 """The members of every registered family; a test compares the names with the registry."""
 PRIORS = ("none", pytest.param("shared", marks=pytest.mark.statistical), "each")
+INDEPENDENT = ("known", "unknown")
+"""Means independent of covariances: one prior for each cluster with a known scale, one for all with an unknown one."""
 
 
 def label(member: object) -> str:
@@ -32,6 +35,20 @@ def some(*kinds: str) -> list:
     return [
         pytest.param(member, id=label(member), marks=() if member.covariance_type in kinds else pytest.mark.statistical)
         for member in MEMBERS
+    ]
+
+
+def independent(*quick: tuple[str, str]) -> list:
+    """All members under all independent priors, those but a few in the statistical run only."""
+    return [
+        pytest.param(
+            member,
+            prior,
+            id=f"{label(member)}-{prior}",
+            marks=() if (member.covariance_type, prior) in quick else pytest.mark.statistical,
+        )
+        for member in MEMBERS
+        for prior in INDEPENDENT
     ]
 
 
@@ -116,12 +133,20 @@ def start(member: Gaussian, k: int, d: int) -> dict[str, np.ndarray]:
 
 
 def with_prior(member: Gaussian, prior: str, k: int, d: int) -> Gaussian:
-    """A member under a prior: "none", one "shared" by all clusters, or one for "each"."""
+    """A member under a prior: "none", one "shared" by all clusters, one for "each", or one of `INDEPENDENT`."""
     if prior == "none":
         return member
     kind, rng = member.covariance_type, np.random.default_rng(5)
     entry = covariances(kind, k, d, seed=1)
-    if prior == "shared":
+    if prior in INDEPENDENT:
+        of_means = 2 * covariances("full" if kind == "tied" else kind, k, d, seed=2)
+        one, mean = entry if kind == "tied" else entry[0], rng.normal(size=(k, d))
+        if prior == "unknown":
+            stated = IndependentNormalInverseWishart(mean[0], of_means[0], d + 1.5, one, d + 0.7)
+        else:
+            degrees = d + 2.5 if kind == "tied" else d + 1 + rng.random(k)
+            stated = IndependentNormalInverseWishart(mean, of_means, degrees, entry)
+    elif prior == "shared":
         scale = entry if kind == "tied" else entry[0]
         stated = NormalInverseWishart(rng.normal(size=d), 0.7, d + 1.5, scale)
     else:
