@@ -237,19 +237,18 @@ class IndependentNormalInverseWishart:
         k, d = statistics.first.shape
         away, own = self.mean - statistics.reference, jnp.asarray(self.covariance)
         if structure.matrix:
-            own, rows = jnp.linalg.inv(own), jnp.broadcast_to(_precisions(structure, factors), (k, d, d))
+            own, rows = _inverse(structure, own), jnp.broadcast_to(_precisions(structure, factors), (k, d, d))
             precision = own + statistics.weight[:, None, None] * rows
             pull = einsum("kab,kb->ka", jnp.broadcast_to(own, (k, d, d)), away)
             pull = pull + einsum("kab,kb->ka", rows, statistics.first)
-            return statistics.reference + jnp.linalg.solve(precision, pull[:, :, None])[:, :, 0], precision
+            return statistics.reference + einsum("kab,kb->ka", _inverse(structure, precision), pull), precision
         own, rows = 1 / _columns(structure, own, k, d), _columns(structure, factors**2, k, d)
         precision = own + statistics.weight[:, None] * rows
         return statistics.reference + (own * away + rows * statistics.first) / precision, precision
 
     def _rate(self, structure: Covariance) -> Array:
         """Rate of an unknown scale before covariances are seen."""
-        scale, before = jnp.asarray(self.scale), jnp.asarray(self.scale_degrees_of_freedom)
-        return before * (jnp.linalg.inv(scale) if structure.matrix else 1 / scale)
+        return jnp.asarray(self.scale_degrees_of_freedom) * _inverse(structure, jnp.asarray(self.scale))
 
     def _seen(self, structure: Covariance, factors: Array) -> tuple[Array, Array]:
         """Degrees of freedom and rate of an unknown scale given covariances."""
@@ -263,7 +262,7 @@ class IndependentNormalInverseWishart:
         if self.scale_degrees_of_freedom is None:
             return jnp.asarray(self.scale)
         degrees, rate = self._seen(structure, factors)
-        return degrees * (structure.covariance(jnp.linalg.cholesky(rate)) if structure.matrix else 1 / rate)
+        return degrees * _inverse(structure, rate)
 
     @staticmethod
     def _drawn_scale(structure: Covariance, sample: Sample, degrees: Array, rate: Array) -> Array:
@@ -278,6 +277,11 @@ class IndependentNormalInverseWishart:
 def _precisions(structure: Covariance, factors: Array) -> Array:
     """Give the inverse covariances."""
     return einsum("...ab,...cb->...ac", factors, factors) if structure.matrix else factors**2
+
+
+def _inverse(structure: Covariance, spread: Array) -> Array:
+    """Give the inverses of what are covariances in shape."""
+    return _precisions(structure, structure.factor(spread))
 
 
 def _columns(structure: Covariance, variances: Any, k: int, d: int) -> Array:

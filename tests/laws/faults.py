@@ -749,7 +749,7 @@ FAULTS += (
     Fault(
         "density",
         "test_an_independent_prior_integrates_to_one",
-        {"member": SPHERICAL, "unknown": True},
+        {"member": SPHERICAL, "prior": "unknown"},
         f"{OWN}._rate",
         "the rate of the scale for a mean twice as large",
         lambda original: lambda self, structure: original(self, structure) / 2,

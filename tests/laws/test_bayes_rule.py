@@ -17,9 +17,9 @@ from bayessoft.families.weights import Dirichlet
 
 from . import linear
 from .worlds import (
-    INDEPENDENT,
     MEMBERS,
     dense,
+    independent,
     label,
     parameters,
     points,
@@ -126,8 +126,7 @@ def joint(member, statistics, sites):
     return float(sum(found.values()) + member.statistics_log_density(theta, statistics))
 
 
-@pytest.mark.parametrize("prior", INDEPENDENT)
-@pytest.mark.parametrize("member", MEMBERS, ids=label)
+@pytest.mark.parametrize(("member", "prior"), independent(("full", "unknown"), ("diag", "unknown")))
 def test_independent_priors_are_scipys(member, prior):
     """An unknown scale is integrated out: its prior over its posterior is the same number whatever the scale."""
     member, kind, structure = with_prior(member, prior, K, D), member.covariance_type, member.structure
@@ -167,8 +166,7 @@ def test_independent_priors_are_scipys(member, prior):
         np.testing.assert_allclose(found, normal + covariances([psi] * len(every)) + ratio, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("prior", INDEPENDENT)
-@pytest.mark.parametrize("member", MEMBERS, ids=label)
+@pytest.mark.parametrize(("member", "prior"), independent(("full", "unknown"), ("diag", "known")))
 def test_each_part_of_a_gibbs_step_follows_bayes_rule(member, prior):
     """The joint density over what the step gives to a part is the same number whatever the part is."""
     member, x, r = with_prior(member, prior, K, D), points(N, D), shares(N, K)
