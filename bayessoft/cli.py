@@ -64,6 +64,7 @@ class Prior(StrEnum):
     """Priors on the components."""
 
     weak = "weak"
+    independent = "independent"
     none = "none"
 
 
@@ -174,7 +175,10 @@ def fit(
     ] = None,
     prior: Annotated[
         Prior | None,
-        typer.Option(help="Prior on the components.", show_default="none for gaussian by em, else weak"),
+        typer.Option(
+            help="Prior on the components; independent: gaussian only.",
+            show_default="none for gaussian by em, else weak",
+        ),
     ] = None,
     sizes: Annotated[
         str | None, typer.Option(help="Sizes of the clusters, as rows (151,123,68) or shares (40%,40%,20%).")

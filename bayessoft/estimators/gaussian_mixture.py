@@ -60,9 +60,10 @@ class GaussianMixture(MixtureEstimator):
         Print progress.
     verbose_interval : int, default 10
         Least number of iterations between two lines of progress.
-    prior : NormalInverseWishart, "weak" or None
-        Prior on means and covariances; "weak" takes its scale from the rows. None is maximum likelihood for EM, "weak"
-        for every other engine.
+    prior : NormalInverseWishart, IndependentNormalInverseWishart, "weak", "independent" or None
+        Prior on means and covariances; "weak" and "independent", one of either kind, take their scale from the rows.
+        Independent ones are for every engine but CAVI. None is maximum likelihood for EM, "weak" for every other
+        engine.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
         Prior on the proportions; at least 1 for EM. None is maximum likelihood for EM, 1 for every other engine.
     sizes : Fixed, Between or None
@@ -108,7 +109,7 @@ class GaussianMixture(MixtureEstimator):
         Only under "cavi" and "svi": log k! where all clusters have the same priors. The bound is about one labelling of
         them; across k compare ``elbo_ + log_relabellings_``, which is below the log evidence too where clusters are
         apart.
-    prior_ : NormalInverseWishart or None
+    prior_ : NormalInverseWishart, IndependentNormalInverseWishart or None
         The prior in numbers, in original units.
     sizes_ : array of shape (k,)
         Only under a size constraint: expected rows (or weight) of each cluster.

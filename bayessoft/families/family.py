@@ -188,6 +188,11 @@ class SweptFamily(Family):
         """Whether the density of the prior has a mode whatever the rows."""
         return True
 
+    @property
+    def conjugate(self) -> bool:
+        """Whether the posterior under known labels has the form of the prior: a `ConjugateFamily` under its own."""
+        return False
+
     def raised(self) -> SweptFamily:
         """Give the family with a prior, all of whose modes lie inside: where they may not, one count more of each."""
         return self
@@ -298,7 +303,7 @@ class ConjugateFamily(GibbsFamily):
 
     @property
     def conjugate(self) -> bool:
-        """Whether the prior is such a one; a family under another is a `GibbsFamily`, and has nothing of the below."""
+        """Whether the prior is such a one: under another, the family is a `GibbsFamily`, and nothing below holds."""
         return True
 
     @abstractmethod

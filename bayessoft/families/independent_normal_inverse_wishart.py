@@ -70,7 +70,7 @@ class IndependentNormalInverseWishart:
         - \tfrac h2 \log \Big|g S^{-1} + \sum_k \Sigma_k^{-1}\Big|
         - \sum_k \Big(\tfrac{\nu + o + 1}2 \log |\Sigma_k| + \log \Gamma_o(\tfrac \nu2)\Big).
 
-    There is no posterior in closed form, so engines are EM, MAP, Gibbs and NUTS.
+    There is no posterior in closed form, which CAVI, and SVI with its conjugate guide, need; other engines take it.
 
     Examples
     --------

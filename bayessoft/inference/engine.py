@@ -347,13 +347,14 @@ def conjugate_only(mixture: Mixture, name: str) -> None:
     """Refuse a family without conjugate prior, and size constraints."""
     family = mixture.family
     if not family.conjugate:
-        prior = family.prior if isinstance(family.prior, str) else type(family.prior).__name__
-        what = f"with the prior {prior}" if isinstance(family, ConjugateFamily) else "has no conjugate prior"
-        lacks = "has no posterior in closed form" if isinstance(family, ConjugateFamily) else ""
+        what = "has no conjugate prior"
+        if isinstance(family, ConjugateFamily):
+            prior = family.prior if isinstance(family.prior, str) else type(family.prior).__name__
+            what = f"under the prior {prior} has no posterior in closed form"
         others = "'gibbs', 'nuts'" if isinstance(family, GibbsFamily) else "'nuts'"
         raise OptionError(
-            f"{family.name} {' '.join([what, lacks]).strip()}, which inference={name!r} needs: use {others}, 'svi' "
-            "with a guide of NumPyro, or 'map'"
+            f"{family.name} {what}, which inference={name!r} needs: use {others}, 'svi' with a guide of NumPyro, or "
+            "'map'"
         )
     unconstrained_only(mixture, name)
 

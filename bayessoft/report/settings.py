@@ -36,6 +36,8 @@ def check(options: Mapping[str, Any]) -> None:
         if options.get(name) is not None and name not in USED[engine]:
             others = " or ".join(other for other, names in USED.items() if name in names)
             raise OptionError(f"--{name.replace('_', '-')} is for --inference {others}, not {engine}: leave it out")
+    if options["prior"] == "independent" and family != "gaussian":
+        raise OptionError(f"--prior independent is for --family gaussian, not {family}: use weak, or leave it out")
     if options["prior"] == "none" and engine != "em":
         raise OptionError(f"--prior none leaves {engine} without a posterior: leave it out, or use --inference em")
     _check_checkpoint(options)
@@ -75,7 +77,7 @@ def estimator(options: Mapping[str, Any]) -> Any:
     if options["family"] == "gaussian":
         from bayessoft.estimators.gaussian_mixture import GaussianMixture
 
-        prior = "weak" if options["prior"] == "weak" else None
+        prior = None if options["prior"] == "none" else options["prior"]
         return GaussianMixture(options["components"], covariance_type=options["covariance"], prior=prior, **given)
     from bayessoft.estimators.mixture_model import MixtureModel
 

@@ -181,6 +181,7 @@ def test_each_part_of_a_gibbs_step_follows_bayes_rule(member, prior):
             step = float(conditionals(member, before, statistics, sites)[part])
             at = sites if part == spread else sites | {spread: old[spread]}
             constants.append(joint(member, statistics, at) - step)
+        assert np.isfinite(constants).all(), part
         np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-9, err_msg=part)  # of some hundred nats
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from laws import linear
 from scipy.special import gammaln, logsumexp, multigammaln
-from scipy.stats import beta, multivariate_t
+from scipy.stats import beta, gamma, invgamma, multivariate_t
 from scipy.stats import t as student
 
-from bayessoft import NormalInverseWishart
+from bayessoft import IndependentNormalInverseWishart, NormalInverseWishart
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,65 @@ class World:
             density += share * (counts / counts.sum()) @ self.predictive(z)
         found = {"together": together[upper], "density": density, "evidence": np.array([evidence])}
         return found | ({"larger": np.array([larger])} if self.k == 2 else {})
+
+
+@dataclass(frozen=True)
+class IndependentWorld(World):
+    """The same for one column whose means are independent of their variances, by numerical integration.
+
+    Given variances the means are integrated out in closed form; then, on even grids of logs, each variance, and a
+    scale that the clusters share, if it is unknown.
+    """
+
+    def _given_scale(self, rows: np.ndarray) -> np.ndarray:
+        """The density of rows in one cluster at each scale of the grid: means and variances integrated out."""
+        n, nu, scales = len(rows), float(self.prior.degrees_of_freedom), np.exp(self._log_scales)
+        logs = np.linspace(-12, 14, 521)
+        v, b = np.exp(logs), float(self.prior.covariance[0, 0])
+        away = rows[:, 0] - float(self.prior.mean[0])
+        # Normal with covariance v I + b 1 1'
+        squares = (away @ away - b * away.sum() ** 2 / (v + n * b)) / v
+        density = -0.5 * (n * np.log(2 * np.pi) + (n - 1) * np.log(v) + np.log(v + n * b) + squares)
+        prior = invgamma(nu / 2, scale=scales[:, None] / 2).logpdf(v)
+        return np.exp(density + prior + logs).sum(1) * (logs[1] - logs[0])
+
+    @property
+    def _log_scales(self) -> np.ndarray:
+        known = self.prior.scale_degrees_of_freedom is None
+        return np.log(self.prior.scale[0]) if known else np.linspace(-16, 8, 241)
+
+    @property
+    def _masses(self) -> np.ndarray:
+        """The prior probability of each scale of the grid."""
+        if self.prior.scale_degrees_of_freedom is None:
+            return np.ones(1)
+        logs, g, mean = self._log_scales, self.prior.scale_degrees_of_freedom, self.prior.scale[0, 0]
+        mass = np.exp(gamma(g / 2, scale=2 * mean / g).logpdf(np.exp(logs)) + logs)
+        return mass / mass.sum()
+
+    def log_evidence(self, z: np.ndarray) -> float:
+        """Log density of rows with these labels, parameters integrated out."""
+        return float(np.log(self._masses @ np.prod([self._given_scale(self.x[z == j]) for j in range(self.k)], 0)))
+
+    def predictive(self, z: np.ndarray) -> np.ndarray:
+        """Density of further rows at the points under each cluster."""
+        own = [self._given_scale(self.x[z == j]) for j in range(self.k)]
+        after = self._masses * np.prod(own, 0)
+        after = after / after.sum()
+        return np.array(
+            [
+                [after @ (self._given_scale(np.vstack([self.x[z == j], point])) / own[j]) for point in self.points]
+                for j in range(self.k)
+            ]
+        )
+
+
+def small_independent(unknown: bool) -> IndependentWorld:
+    """Five numbers that two clusters share in doubt."""
+    x = np.array([[0.0], [0.6], [1.4], [2.9], [3.3]])
+    stated = (np.array([1.5]), np.array([[2.0]]), 5.0, np.array([[1.5]]))
+    prior = IndependentNormalInverseWishart(*stated, 3.0 if unknown else None)
+    return IndependentWorld("full", x, 2, 1.5, prior, np.array([[0.2], [1.8], [3.5]]))
 
 
 X = np.array([[0.0, 0.3], [0.6, -0.4], [2.3, 1.9], [2.9, 2.6], [1.4, 0.8], [3.1, 1.7]])

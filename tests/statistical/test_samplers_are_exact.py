@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from bayessoft import CAVI, NUTS, GaussianMixture, Gibbs, MixtureModel, NormalInverseWishart
 from bayessoft.arviz_io import ess, quantities
 
-from .exact import World, small, small_linear
+from .exact import World, small, small_independent, small_linear
 
 PENGUINS = Path(__file__).parents[2] / "examples" / "data" / "penguins.csv"
 KINDS = ("full", "tied", "diag", "spherical")
@@ -120,6 +120,14 @@ def test_nuts_is_exact(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gibbs_is_exact(kind):
     agrees(small(kind), sampled(small(kind), Gibbs(draws=20_000)), True)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("unknown", [False, True], ids=["known scale", "unknown scale"])
+def test_samplers_are_exact_for_independent_priors(unknown):
+    world = small_independent(unknown)
+    agrees(world, sampled(world, Gibbs(draws=20_000)), True)
+    agrees(world, sampled(world, NUTS(draws=5000, warmup=1000, target_accept=0.95)), True)
 
 
 @pytest.mark.statistical

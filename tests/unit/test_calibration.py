@@ -17,6 +17,7 @@ from bayessoft import (
     Gamma,
     Gaussian,
     Gibbs,
+    IndependentNormalInverseWishart,
     Mixture,
     Multinomial,
     NormalInverseWishart,
@@ -89,6 +90,19 @@ def test_gibbs_is_calibrated_for_every_structure():
     found = {kind: calibrate(world(kind, k=3), n=10) for kind in KINDS}
     copies = Gibbs(draws=99, warmup=50, inverse_temperatures=(1.0, 0.6))
     found["copies"] = calibrate(world("full"), n=8, engine=copies)
+    print({name: each.summary().round(3).to_dict("index") for name, each in found.items()})
+    assert all_even(found)
+
+
+@pytest.mark.statistical
+def test_gibbs_is_calibrated_under_independent_priors():
+    """Known and unknown scales of matrices, and an unknown one of variances."""
+    found = {}
+    for kind, unknown in (("full", None), ("full", 4.0), ("tied", 4.0), ("diag", 4.0), ("spherical", 3.0)):
+        spread = SCALES[kind]
+        prior = IndependentNormalInverseWishart(np.array([1.0, -1.0]), 4 * spread, 6.0, 2 * spread, unknown)
+        mixture = Mixture(2, Gaussian(kind, prior), Dirichlet(2.0))
+        found[f"{kind} {unknown}"] = calibrate(mixture, n=8, simulations=500)
     print({name: each.summary().round(3).to_dict("index") for name, each in found.items()})
     assert all_even(found)
 
