@@ -739,12 +739,8 @@ FAULTS += (
         "test_each_part_of_a_gibbs_step_follows_bayes_rule",
         {"member": SPHERICAL, "prior": "known"},
         f"{OWN}.redraw",
-        "covariances drawn as if no row had been seen",
-        lambda original: (
-            lambda self, structure, factors, statistics, sample: original(
-                self, structure, factors, replace(statistics, weight=0 * statistics.weight), sample
-            )
-        ),
+        "covariances drawn with a degree of freedom more",
+        taking(lambda self, *rest: (replace(self, degrees_of_freedom=self.degrees_of_freedom + 1), *rest)),
     ),
     Fault(
         "density",
