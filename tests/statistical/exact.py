@@ -161,9 +161,12 @@ class ProductWorld(World):
 
 def small_product() -> ProductWorld:
     """Six rows of measurements, counts and answers, each of which leaves two clusters in doubt."""
-    blocks = (replace(small("full"), points=POINTS[:3]), small_linear("poisson"), small_linear("categorical"))
-    x, further = (np.hstack([getattr(block, what) for block in blocks]) for what in ("x", "points"))
-    return ProductWorld("product", x, 2, 1.5, tuple(block.prior for block in blocks), further, blocks)
+    counts = np.array([[2, 1, 1], [1, 2, 2], [3, 1, 0], [2, 3, 1], [1, 1, 2], [4, 2, 0]], float)
+    counts, answers = replace(small_linear("poisson"), x=counts), small_linear("categorical")
+    blocks = (small("full"), counts, replace(answers, x=answers.x[[0, 2, 1, 4, 3, 5]]))
+    blocks = tuple(replace(block, points=block.x[[0, 3, 4]]) for block in blocks)  # amid the rows: see POINTS
+    x = np.hstack([block.x for block in blocks])
+    return ProductWorld("product", x, 2, 1.5, tuple(block.prior for block in blocks), x[[0, 3, 4]], blocks)
 
 
 def small_linear(name: str) -> LinearWorld:

@@ -208,7 +208,7 @@ def test_samplers_are_exact_for_linear_families(name):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
-    "engine", [Gibbs(draws=20_000), NUTS(draws=5000, warmup=1000, target_accept=0.95)], ids=["gibbs", "nuts"]
+    "engine", [Gibbs(draws=8000), NUTS(draws=2500, warmup=1000, target_accept=0.95)], ids=["gibbs", "nuts"]
 )
 def test_samplers_are_exact_for_a_product(engine):
     world = small_product()
