@@ -97,9 +97,9 @@ def _columns(given: Any) -> tuple[str | int, ...]:
 
 
 def _is_column(column: Any) -> bool:
-    return isinstance(column, str) or (
-        isinstance(column, int | np.integer) and not isinstance(column, bool) and column >= 0
-    )
+    if isinstance(column, str):
+        return True
+    return isinstance(column, int | np.integer) and not isinstance(column, bool) and int(column) >= 0
 
 
 def placed(blocks: tuple[Block, ...], rows: Rows) -> tuple[Block, ...]:
