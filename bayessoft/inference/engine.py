@@ -348,8 +348,8 @@ def conjugate_only(mixture: Mixture, name: str) -> None:
     if family := lacking(mixture.family, ConjugateFamily):
         others = "'nuts'" if lacking(mixture.family, GibbsFamily) else "'gibbs', 'nuts'"
         raise OptionError(
-            f"{family.name} has no conjugate prior, which inference={name!r} needs: use {others}, 'svi' with a guide of "
-            "NumPyro, or 'map'"
+            f"{family.name} has no conjugate prior, which inference={name!r} needs: use {others}, 'svi' with a guide "
+            "of NumPyro, or 'map'"
         )
     unconstrained_only(mixture, name)
 

@@ -145,8 +145,9 @@ def test_cells_without_a_density_are_named_by_their_own_column():
 def test_engines_refuse_what_a_block_cannot():
     half = type("Half", (SweptFamily,), {name: None for name in SweptFamily.__abstractmethods__})()
     mixture = Mixture(2, bs.Product([("poisson", [0]), (half, [1])]))
-    with pytest.raises(OptionError, match="Half has no conjugate prior, .* use 'nuts' or 'map'"):
+    with pytest.raises(OptionError, match="Half has no conjugate prior, .* use 'nuts', 'svi' with a guide"):
         bs.CAVI().check(mixture)
+    assert bs.SVI().suited(mixture) != bs.SVI()  # no natural gradients
     with pytest.raises(OptionError, match="Half has no draw of its parameters"):
         bs.Gibbs().check(mixture)
     with pytest.raises(OptionError, match="no mode for EM to find"):
