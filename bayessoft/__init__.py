@@ -40,6 +40,7 @@ __all__ = [
     "Multinomial",
     "NormalInverseWishart",
     "Poisson",
+    "Product",
     "__version__",
     "calibrate",
     "load",
@@ -68,6 +69,7 @@ _HOMES = {
     "Multinomial": "bayessoft.families.multinomial",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "Poisson": "bayessoft.families.poisson",
+    "Product": "bayessoft.families.product",
     "calibrate": "bayessoft.studies.calibration",
     "load": "bayessoft.store",
     "relabel": "bayessoft.diagnostics.relabelling",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from bayessoft.families.multinomial import Multinomial
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
     from bayessoft.families.poisson import Gamma, Poisson
+    from bayessoft.families.product import Product
     from bayessoft.families.weights import Dirichlet
     from bayessoft.inference.cavi import CAVI
     from bayessoft.inference.em import EM

@@ -36,7 +36,7 @@ class Fit:
     ----------
     mixture : Mixture
         What was fitted, with every automatic setting resolved, in original units.
-    frame : Affine
+    frame : Affine, or Affines of a product
         The map to the standardised rows in which the fit was computed.
     posterior : Point, Conjugate or Draws
         The result.

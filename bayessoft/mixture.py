@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from bayessoft.core.sizes import SizeConstraint
 from bayessoft.core.sweep import Tiles, tiles
 from bayessoft.data.rows import Rows, fresh, rows
 from bayessoft.errors import OptionError
-from bayessoft.families.family import ConjugateFamily, GibbsFamily, Sample, SweptFamily, pytree
+from bayessoft.families.family import ConjugateFamily, GibbsFamily, Sample, SweptFamily, lacking, pytree
 from bayessoft.families.gaussian import Gaussian
 from bayessoft.families.weights import Dirichlet
 from bayessoft.numerics import Affine
@@ -35,7 +35,7 @@ class Mixture:
     ----------
     k : int
         Number of components.
-    family : Gaussian, Poisson, Bernoulli, Categorical or Multinomial
+    family : Gaussian, Poisson, Bernoulli, Categorical, Multinomial or Product
         The components, with their prior.
     weights : Dirichlet or None
         Prior on the proportions; None is no prior, for maximum likelihood.
@@ -69,8 +69,7 @@ class Mixture:
 
     def proper(self) -> Mixture:
         """Give the same specification with a weak prior and Dirichlet(1) where it has none: a posterior needs them."""
-        family = self.family if self.family.prior is not None else self.family.with_prior("weak")
-        return replace(self, family=family, weights=self.weights or Dirichlet())
+        return replace(self, family=self.family.proper(), weights=self.weights or Dirichlet())
 
     def standardised(self, frame: Affine) -> Mixture:
         """Give the same specification for mapped rows; a size constraint stays behind: engines turn it into bounds."""
@@ -154,18 +153,17 @@ class Mixture:
 
     def _conjugate(self) -> tuple[ConjugateFamily, Dirichlet]:
         """Give family and proportions, both with their priors; engines refuse what has none before."""
-        family = self.family
-        if isinstance(family, ConjugateFamily) and family.conjugate and family.prior is not None and self.weights:
-            return family, self.weights
-        raise OptionError("only conjugate families under a prior have a posterior in closed form")
+        if self.weights is None or lacking(self.family, ConjugateFamily) or self.family.prior is None:
+            raise OptionError("only conjugate families under a prior have a posterior in closed form")
+        return cast(ConjugateFamily, self.family), self.weights
 
     def drawable(self) -> tuple[GibbsFamily, Dirichlet]:
         """Give family and proportions, both with their priors, of which parameters can be drawn given labels."""
-        if self.weights is None or not isinstance(self.family, GibbsFamily) or self.family.prior is None:
+        if self.weights is None or lacking(self.family, GibbsFamily) or self.family.prior is None:
             raise OptionError(
                 "only families with a Gibbs step, under a prior, have their parameters drawn given labels"
             )
-        return self.family, self.weights
+        return cast(GibbsFamily, self.family), self.weights
 
     def n_parameters(self, d: int) -> int:
         """Number of free parameters for d columns."""

@@ -15,7 +15,7 @@ from scipy.linalg import solve_triangular
 
 from bayessoft.errors import OptionError
 
-__all__ = ["HIGHEST", "Affine", "all_finite", "bucket", "platform", "scoped", "standardising"]
+__all__ = ["HIGHEST", "Affine", "Affines", "all_finite", "bucket", "platform", "scoped", "standardising"]
 
 HIGHEST = lax.Precision.HIGHEST
 """Precision of every matrix product: GPUs and TPUs otherwise round float32 to a few digits."""
@@ -109,6 +109,38 @@ class Affine:
         if self.factor is None:
             return np.diag(1 / self.scale)
         return solve_triangular(self.factor, np.diag(1 / self.scale), lower=True, check_finite=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Affines:
+    """Maps of blocks of columns, each of its own.
+
+    Attributes
+    ----------
+    maps : tuple of Affine
+    at : tuple of tuple of int
+        The positions of the columns of each block; every column is in one.
+    """
+
+    maps: tuple[Affine, ...]
+    at: tuple[tuple[int, ...], ...]
+
+    @property
+    def shift(self) -> Float[np.ndarray, " d"]:
+        """Origin of each column, in original units."""
+        return np.concatenate([each.shift for each in self.maps])[np.argsort(np.concatenate(self.at))]
+
+    @property
+    def log_det(self) -> float:
+        """The log of the volume that one original unit of volume has after the map."""
+        return sum(each.log_det for each in self.maps)
+
+    def apply(self, values: np.ndarray) -> Float[np.ndarray, "n d"]:
+        """Map rows of shape (n, d) in float64."""
+        result = np.empty(values.shape)
+        for each, at in zip(self.maps, self.at, strict=True):
+            result[:, at] = each.apply(values[:, at])
+        return result
 
 
 def standardising(values: np.ndarray, weights: np.ndarray, group: str) -> Affine:

@@ -33,6 +33,7 @@ FLOORS = (
         "families.independent_normal_inverse_wishart",
         "families.linear",
         "families.weights",
+        "families.blocks",
     ),
     ("families.*",),
     ("core", "core.assign"),

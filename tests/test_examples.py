@@ -79,6 +79,16 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ],
         [],
     ),
+    "mixed_columns.py": (
+        [
+            r"'island': \['Torgersen', 'Biscoe', 'Dream'\]",
+            r"6 clusters, converged:",
+            r"^mean body_mass_g (?=.* 40[34]\d\.\d+)(?=.* 548\d\.\d+)",
+            r"^probability sex=1 .*0\.99",
+            r"^Gentoo +female (?=.*\b58\b)( +0| +58){6}$",
+        ],
+        [],
+    ),
     "draw_readme_picture.py": ([r"342 penguins in 3 clusters"], ["penguins.png"]),
 }
 

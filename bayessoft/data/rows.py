@@ -65,6 +65,13 @@ class Rows:
         values.flags.writeable = weights.flags.writeable = False
         return replace(self, values=values, weights=weights, ids=self.ids and tuple(self.ids[i] for i in order))
 
+    def among(self, at: Sequence[int]) -> Rows:
+        """Give the same rows with some columns, named by their positions here where they have no names."""
+        values = np.ascontiguousarray(self.values[:, list(at)])
+        values.flags.writeable = False
+        names: Any = tuple(self.columns[j] if self.columns else j for j in at)
+        return replace(self, values=values, columns=names)
+
 
 def fresh(array: np.ndarray) -> np.ndarray:
     """Give the same memory as a new base-class array object, safe to hand to JAX.

@@ -85,8 +85,8 @@ def checks(fit: Fit, overlap: Float[np.ndarray, "c s k k"], unclear: Bool[np.nda
     found = modes(np.concatenate([array.reshape(*lead, -1) for array in (*free.values(), agreement)], -1))
     named = {}
     for name, (dims, array) in arviz_io.quantities(fit).items():
-        of_covariances = np.diagonal(array, axis1=-2, axis2=-1) if "feature_bis" in dims else array
-        named["variances" if name == "covariances" else name] = of_covariances
+        of_covariances = np.diagonal(array, axis1=-2, axis2=-1) if dims and dims[-1].endswith("feature_bis") else array
+        named[name.replace("covariances", "variances")] = of_covariances
     every, divergent = {**free, **named}, posterior.stats.get("diverging")
     return Checks(
         rhat={name: _worst(np.max, arviz_io.rhat(array)) for name, array in every.items()},

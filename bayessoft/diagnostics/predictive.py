@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import skew
 
 from bayessoft.errors import OptionError
@@ -28,7 +28,9 @@ OF_COLUMN: dict[str, Callable[[np.ndarray], Any]] = {
 FEW_VALUES = 10  # a column of so many values is one of answers or small counts: their shares say all of it
 
 
-def statistics_of(values: Float[np.ndarray, "n d"], columns: Sequence[str], discrete: bool) -> dict[str, Statistic]:
+def statistics_of(
+    values: Float[np.ndarray, "n d"], columns: Sequence[str], discrete: Bool[np.ndarray, " d"]
+) -> dict[str, Statistic]:
     """Give what is looked at where nothing is said.
 
     Of a `discrete` column with few values the share of each but the first; of others mean, standard deviation, skewness
@@ -39,7 +41,7 @@ def statistics_of(values: Float[np.ndarray, "n d"], columns: Sequence[str], disc
         known = np.unique(values[:, j])
         if len(known) == 1:
             continue
-        if discrete and len(known) <= FEW_VALUES:
+        if discrete[j] and len(known) <= FEW_VALUES:
             found |= {f"share of {value:g} {name}": _share(j, value) for value in known[1:]}
             continue
         found |= {f"{what} {name}": _of_column(j, of) for what, of in OF_COLUMN.items()}

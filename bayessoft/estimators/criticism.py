@@ -108,7 +108,7 @@ class Criticism:
         weights, inside = fit.flat()
         parameters = fit.mixture.family.map_parameters(inside, fit.frame)
         draw = _tables(fit.mixture, weights, parameters, data.n, rng)
-        return self._checked(data.values, self._named(), statistics, draw, draws, interval)
+        return self._checked(fit.mixture, data.values, self._named(), statistics, draw, draws, interval)
 
     def prior_predictive_check(
         self, X: Any, statistics: Mapping[str, Statistic] | None = None, draws: int = 200, interval: float = 0.95
@@ -138,7 +138,7 @@ class Criticism:
             keys = jax.random.split(jax.random.key(int(rng.integers(1 << 31))), draws)
             weights, parameters = jax.tree.map(np.asarray, drawn(jax.tree.map(handed, mixture), keys))
         draw = _tables(mixture, weights, parameters, data.n, rng)
-        return self._checked(data.values, names, statistics, draw, draws, interval)
+        return self._checked(mixture, data.values, names, statistics, draw, draws, interval)
 
     def prior_sensitivity(self) -> pd.DataFrame:
         """Tell which results come from the rows, and which from the prior.
@@ -173,10 +173,17 @@ class Criticism:
         return found
 
     def _checked(
-        self, values: np.ndarray, names: list[str], statistics: Any, draw: Any, draws: int, interval: float
+        self,
+        mixture: Mixture,
+        values: np.ndarray,
+        names: list[str],
+        statistics: Any,
+        draw: Any,
+        draws: int,
+        interval: float,
     ) -> pd.DataFrame:
         if statistics is None:
-            statistics = statistics_of(values, names, discrete=self._mixture().family.group == "none")
+            statistics = statistics_of(values, names, mixture.family.discrete(len(names)))
         return check(values, statistics, draw, draws, interval)
 
     def _rng(self) -> np.random.Generator:

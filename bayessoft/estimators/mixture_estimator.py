@@ -30,7 +30,7 @@ from bayessoft.estimators.base import (
     tell,
 )
 from bayessoft.estimators.criticism import Criticism
-from bayessoft.families.family import GibbsFamily
+from bayessoft.families.family import GibbsFamily, lacking
 from bayessoft.fit import Fit
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
@@ -167,7 +167,7 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
         if isinstance(fit.posterior, Conjugate | Guided):
             learned["elbo_"] = fit.posterior.elbo
-            if isinstance(fit.mixture.family, GibbsFamily):  # others do not say which components have the same prior
+            if not lacking(fit.mixture.family, GibbsFamily):  # others do not say which components have the same prior
                 learned["log_relabellings_"] = fit.log_relabellings
         for name, value in learned.items():
             setattr(self, name, value)

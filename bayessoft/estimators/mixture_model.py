@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
 from bayessoft.estimators.base import checked_weights, specification
 from bayessoft.estimators.mixture_estimator import MixtureEstimator
-from bayessoft.families import FAMILIES
+from bayessoft.families import FAMILIES, of_name
 from bayessoft.families.family import SweptFamily
 from bayessoft.families.stated import Stated
 from bayessoft.fit import Fit
@@ -32,7 +31,7 @@ class MixtureModel(MixtureEstimator):
     family : str or Family, default "gaussian"
         What the rows of a cluster are: "gaussian" (measurements), "poisson" (counts), "multinomial" (counts that share
         a total out), "bernoulli" (0 or 1), "categorical" (answers 0, 1, 2, ...), or a family object, which carries its
-        prior and options. A name stands for the family under its weak prior.
+        prior and options: a `Product` for columns of several kinds. A name stands for the family under its weak prior.
     inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
         How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
         parts, "svi" does by batches of rows, "gibbs" and "nuts" draw from the posterior. An engine object carries its
@@ -74,7 +73,8 @@ class MixtureModel(MixtureEstimator):
         Proportions; like parameters, the posterior means under "cavi", "svi", "gibbs" and "nuts".
     parameters_ : dict of str to array
         Of the components, by name: "rates" (k, d) of Poisson ones, "probabilities" (k, d) of Bernoulli ones and (k, f)
-        of categorical ones, "shares" (k, d) of multinomial ones, "means" and "covariances" of Gaussian ones.
+        of categorical ones, "shares" (k, d) of multinomial ones, "means" and "covariances" of Gaussian ones; of a
+        `Product` those of all its blocks.
     prior_ : object or None
         The prior on the parameters, in numbers.
     responsibilities_, status_, converged_, n_iter_, lower_bound_, lower_bounds_, fit_
@@ -137,8 +137,7 @@ class MixtureModel(MixtureEstimator):
     def _mixture(self) -> Mixture:
         family = self.family
         if isinstance(family, str) and family in FAMILIES:
-            module, _, name = FAMILIES[family][0].partition(":")
-            family = getattr(import_module(module), name)().with_prior("weak")
+            family = of_name(family)
         if isinstance(family, str | type):
             raise OptionError(f"family is {self.family!r}: pass one of {listed(list(FAMILIES))}, or a family object")
         if not isinstance(family, SweptFamily):
@@ -153,9 +152,8 @@ class MixtureModel(MixtureEstimator):
 
     def _again(self, fit: Fit) -> Given:
         mine, its = self._mixture().family, fit.mixture.family
-        kinds = [(family.name, getattr(family, "covariance_type", None)) for family in (mine, its)]
         if (
-            kinds[0] != kinds[1]
+            _kind(mine) != _kind(its)
             or len(self.weights_) != self.n_components
             or len(fit.frame.shift) != self.n_features_in_
         ):
@@ -166,3 +164,9 @@ class MixtureModel(MixtureEstimator):
         weights, found = posterior.centre(fit)
         parameters = {name: array.astype(dtype) for name, array in found.items()}
         return {"weights_": weights.astype(dtype), "parameters_": parameters, "prior_": fit.mixture.family.prior}
+
+
+def _kind(family: SweptFamily) -> tuple[Any, ...]:
+    """Give what two families have to share for the parameters of one to mean the same in the other."""
+    blocks = tuple((block.columns, _kind(block.family)) for block in getattr(family, "blocks", ()))
+    return family.name, getattr(family, "covariance_type", None), blocks

@@ -72,28 +72,33 @@ def centre(fit: Fit) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def shown(fit: Fit, columns: Sequence[str]) -> dict[str, Float[np.ndarray, " k"]]:
     """Give the numbers of each cluster that a table shows, by the words over them."""
-    name, values = next(iter(centre(fit)[1].items()))
-    flat = values.reshape(len(values), -1)
-    return {words: flat[:, j] for j, words in enumerate(_words(fit, name, values.shape[1:], columns))}
+    found = centre(fit)[1]
+    table: dict[str, np.ndarray] = {}
+    for name in fit.mixture.family.shown(fit.posterior.parameters):
+        flat = found[name].reshape(len(found[name]), -1)
+        table |= dict(zip(_words(fit, name, found[name].shape[1:], columns), flat.T, strict=True))
+    return table
 
 
 def drawn(fit: Fit, columns: Sequence[str]) -> tuple[Float[np.ndarray, "c s q"], pd.MultiIndex]:
     """Give the draws of what a table shows, and its clusters and words: of every cluster the weight, then the rest."""
     found = arviz_io.quantities(fit)
     weights = found.pop("weights")[1]
-    name, (_, values) = next(iter(found.items()))
-    words = ["weight", *_words(fit, name, values.shape[3:], columns)]
-    flat = np.concatenate([weights[..., None], values.reshape(*weights.shape, -1)], -1)
+    words, parts = ["weight"], [weights[..., None]]
+    for name in fit.mixture.family.shown(fit.posterior.parameters):
+        words += _words(fit, name, found[name][1].shape[3:], columns)
+        parts.append(found[name][1].reshape(*weights.shape, -1))
+    flat = np.concatenate(parts, -1)
     labels = pd.MultiIndex.from_product([range(weights.shape[2]), words], names=["cluster", "quantity"])
     return flat.reshape(*weights.shape[:2], -1), labels
 
 
 def _words(fit: Fit, name: str, shape: tuple[int, ...], columns: Sequence[str]) -> list[str]:
     """Give the words over the numbers that a cluster has of a quantity."""
-    family = fit.mixture.family
-    (_, *dims), known = family.quantities(fit.posterior.parameters)[name][0], family.coordinates(columns)
+    family, parameters = fit.mixture.family, fit.posterior.parameters
+    (_, *dims), known = family.quantities(parameters)[name][0], family.coordinates(columns)
     labels = product(*(known.get(dim, range(size)) for dim, size in zip(dims, shape, strict=True)))
-    return [" ".join(map(str, (family.SHOWN or name, *label))) for label in labels]
+    return [" ".join(map(str, (family.shown(parameters)[name], *label))) for label in labels]
 
 
 def bound(fit: Fit) -> float:

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Bool, Float, Key
 
 from bayessoft.data.rows import Rows
-from bayessoft.numerics import Affine
+from bayessoft.numerics import Affine, standardising
 
 __all__ = [
     "ConjugateFamily",
@@ -29,6 +29,8 @@ __all__ = [
     "GibbsFamily",
     "Sample",
     "SweptFamily",
+    "balanced",
+    "lacking",
     "moved",
     "pytree",
     "rows_of_a_tile",
@@ -69,6 +71,19 @@ def moved(leaf: Any, order: Any) -> Any:
     return take(leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1)
 
 
+def balanced(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put points of blocks of columns side by side, such that distances count no block for more than another.
+
+    Of each pair of points the first ones are scaled as the second ones, whose variances then sum to 1.
+    """
+    if len(blocks) == 1:
+        return blocks[0]
+    units = [np.sqrt(total) if (total := some.var(0).sum()) > 0 else 1.0 for _, some in blocks]
+    every = zip(*((x / unit, some / unit) for (x, some), unit in zip(blocks, units, strict=True)), strict=True)
+    x, some = (np.concatenate(parts, 1) for parts in every)
+    return x, some
+
+
 class Family(ABC):
     """Tier (a): a component distribution with its prior."""
 
@@ -100,6 +115,11 @@ class SweptFamily(Family):
     prior: Any
     """Prior on the parameters; None where there is none."""
 
+    @property
+    def parts(self) -> tuple[SweptFamily, ...]:
+        """The families that it is made of, where it is made of others."""
+        return ()
+
     @abstractmethod
     def sites(self, parameters: Any) -> dict[str, Array]:
         """Give what the sites of `draw` have to be for `draw` to give the parameters."""
@@ -107,6 +127,10 @@ class SweptFamily(Family):
     @abstractmethod
     def with_prior(self, prior: Any) -> SweptFamily:
         """Give the same family with another prior, "weak" or None among them."""
+
+    def proper(self) -> SweptFamily:
+        """Give the same family under its weak prior where it has none."""
+        return self if self.prior is not None else self.with_prior("weak")
 
     def arranged(self, parameters: Any, order: Any) -> Any:
         """Reorder the components of parameters with leading axes (...): component j is the old ``order[..., j]``.
@@ -183,6 +207,10 @@ class SweptFamily(Family):
         """Give encoded rows as points whose Euclidean distances mean something, for k-means."""
         return x
 
+    def split(self, values: np.ndarray, x: np.ndarray) -> list[tuple[SweptFamily, np.ndarray, np.ndarray]]:
+        """Give each family that it is made of, with its columns of rows in original units, and of encoded ones."""
+        return [(self, values, x)]
+
     @property
     def peaked(self) -> bool:
         """Whether the density of the prior has a mode whatever the rows."""
@@ -201,6 +229,14 @@ class SweptFamily(Family):
     def group(self) -> str:
         """The maps of rows under which the model stays what it is, see `numerics.standardising`."""
         return "none"
+
+    def discrete(self, d: int) -> Bool[np.ndarray, " d"]:
+        """Tell which of d columns have units that are their meaning, as counts and answers have."""
+        return np.full(d, self.group == "none")
+
+    def frame(self, rows: Rows) -> Any:
+        """Give the map that standardises rows, an `Affine`, within the symmetries of the model."""
+        return standardising(rows.values, rows.weights, self.group)
 
     @abstractmethod
     def n_parameters(self, k: int, d: int) -> int:
@@ -257,6 +293,11 @@ class SweptFamily(Family):
 
     SHOWN: ClassVar[str]
     """The word that a table of clusters puts before the coordinate of a number: "mean" for example."""
+
+    def shown(self, parameters: Any) -> dict[str, str]:
+        """Give the words for what a table of clusters shows, by the names of the quantities."""
+        name = next(iter(self.quantities(parameters)))
+        return {name: self.SHOWN or name}
 
     def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
         """Give the names along each dimension but "cluster", for columns with these names."""
@@ -338,3 +379,12 @@ class ConjugateFamily(GibbsFamily):
 
     def redraw(self, parameters: Any, statistics: Any, sample: Sample) -> Any:
         return self.update(statistics).draw(sample, len(statistics.weight))
+
+
+def lacking(family: SweptFamily, kind: Any) -> SweptFamily | None:
+    """Give the family, or the first one that it is made of, not of a kind under its prior; None where all are."""
+
+    def lacks(one: SweptFamily) -> bool:
+        return not isinstance(one, kind) or (kind is ConjugateFamily and not one.conjugate)
+
+    return next((one for one in (family, *family.parts) if lacks(one)), None)

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.families.family import ConjugateFamily, GibbsFamily, pytree
+from bayessoft.families.family import ConjugateFamily, GibbsFamily, lacking, pytree
 from bayessoft.mixture import Mixture
-from bayessoft.numerics import Affine, platform, standardising
+from bayessoft.numerics import Affine, platform
 from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 from bayessoft.status import Status
 
@@ -70,7 +70,7 @@ class Given:
     @property
     def numbered(self) -> bool:
         """Whether it tells which cluster is which."""
-        return bool(self.parameters.keys() - {"covariances"})
+        return any(not name.endswith("covariances") for name in self.parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Problem:
         What is fitted, in original units and in those of the standardised rows; every setting is a number.
     data : Rows
         The rows in original units.
-    frame : Affine
+    frame : Affine, or Affines of a product
         The map from those to the standardised ones.
     tiles : Tiles
         The standardised rows on the device.
@@ -118,7 +118,7 @@ class Problem:
         if mixture.sizes is not None and mixture.sizes.order == "given" and not given.numbered:
             raise OptionError("order='given' needs clusters in a known order: pass means_init, or order='any'")
         given.check(mixture.family.shapes(mixture.k, data.d))
-        frame = standardising(data.values, data.weights, mixture.family.group)
+        frame = mixture.family.frame(data)
         tiles = mixture.lay_out(data.values, data.weights, frame, batch_size)
         mixture.family.given_parameters(given.parameters, frame)  # refused here, or not at all
         return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given)
@@ -345,13 +345,12 @@ def modes_only(mixture: Mixture, name: str) -> None:
 
 def conjugate_only(mixture: Mixture, name: str) -> None:
     """Refuse a family without conjugate prior, and size constraints."""
-    family = mixture.family
-    if not family.conjugate:
+    if family := lacking(mixture.family, ConjugateFamily):
         what = "has no conjugate prior"
         if isinstance(family, ConjugateFamily):
             prior = family.prior if isinstance(family.prior, str) else type(family.prior).__name__
             what = f"under the prior {prior} has no posterior in closed form"
-        others = "'gibbs', 'nuts'" if isinstance(family, GibbsFamily) else "'nuts'"
+        others = "'nuts'" if lacking(mixture.family, GibbsFamily) else "'gibbs', 'nuts'"
         raise OptionError(
             f"{family.name} {what}, which inference={name!r} needs: use {others}, 'svi' with a guide of NumPyro, or "
             "'map'"
@@ -361,9 +360,9 @@ def conjugate_only(mixture: Mixture, name: str) -> None:
 
 def drawable_only(mixture: Mixture, name: str) -> None:
     """Refuse a family whose parameters cannot be drawn given labels, and size constraints."""
-    if not isinstance(mixture.family, GibbsFamily):
+    if family := lacking(mixture.family, GibbsFamily):
         raise OptionError(
-            f"{mixture.family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
+            f"{family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
             "'nuts', 'svi' or 'map'"
         )
     unconstrained_only(mixture, name)

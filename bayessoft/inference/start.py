@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
-from bayessoft.families.family import seeded
+from bayessoft.families.family import SweptFamily, balanced, seeded
 from bayessoft.inference.engine import Problem
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
@@ -149,15 +149,24 @@ def _views(whole: Problem, few: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
     Where columns may be scaled, those of few values are left out: a component on a single value of one is dense beyond
     measure, and means nothing. A second view has axes along which the rows cluster long.
     """
-    family, k = few.standard.family, few.mixture.k
-    x, some = (family.embedded(each.standard_values) for each in (whole, few))
+    w, k, family = few.data.weights, few.mixture.k, few.standard.family
+    sides = zip(*(family.split(each.data.values, each.standard_values) for each in (whole, few)), strict=True)
+    every = [_views_of(one[0], one[1:], other[1:], w, k) for one, other in sides]
+    return [balanced([views[i % len(views)] for views in every]) for i in range(max(map(len, every)))]
+
+
+def _views_of(
+    family: SweptFamily, whole: tuple[np.ndarray, ...], few: tuple[np.ndarray, ...], weights: np.ndarray, k: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Give `_views` of rows, and a few of them, in original units and encoded, that are of one family."""
+    x, some = family.embedded(whole[1]), family.embedded(few[1])
     if family.group not in ("affine", "columns"):
         return [(x, some)]
-    many = [len(np.unique(column)) > max(k, FEW_VALUES) for column in few.data.values.T]
+    many = [len(np.unique(column)) > max(k, FEW_VALUES) for column in few[0].T]
     if any(many) and not all(many):
-        frame = standardising(few.data.values[:, many], few.data.weights, family.group)
-        x, some = (frame.apply(each.data.values[:, many]) for each in (whole, few))
-    telling = _telling(some, few.data.weights, k, family.group)
+        frame = standardising(few[0][:, many], weights, family.group)
+        x, some = frame.apply(whole[0][:, many]), frame.apply(few[0][:, many])
+    telling = _telling(some, weights, k, family.group)
     return [(x, some), (x @ telling, some @ telling)]
 
 

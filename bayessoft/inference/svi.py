@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError, listed
-from bayessoft.families.family import pytree
+from bayessoft.families.family import ConjugateFamily, lacking, pytree
 from bayessoft.inference.cavi import CAVI, CONVERGED, NON_FINITE, RUNNING, CAVIState
 from bayessoft.inference.engine import Problem, conjugate_only, whole
 from bayessoft.inference.guided import GUIDES, GuidedSVI
@@ -126,7 +126,7 @@ class SVI(CAVI):
 
     def suited(self, mixture: Mixture) -> CAVI | GuidedSVI:
         """Give the engine itself where the guide is conjugate, else the one for guides of NumPyro."""
-        conjugate = self.guide == "conjugate" or (self.guide == "auto" and mixture.family.conjugate)
+        conjugate = self.guide == "conjugate" or (self.guide == "auto" and not lacking(mixture.family, ConjugateFamily))
         kind, others = ("the conjugate guide", ["learning_rate"])
         if not conjugate:
             kind, others = ("a guide of NumPyro", ["delay", "forgetting"])

@@ -791,6 +791,203 @@ FAULTS += (
         lambda original: lambda self, *args: replace(original(self, *args), covariance=self.covariance),
     ),
 )
+
+PRODUCT = "families.product:Product"
+
+
+def without_last(original: Any) -> Any:
+    """One block left out of a sum."""
+
+    def method(self: Any, *args: Any) -> Any:
+        own = [arg[-1] if isinstance(arg, tuple) else getattr(arg, "parts", (arg,))[-1] for arg in args]
+        name = original.__name__
+        if name == "tile_predictive":
+            own[1] = self._divided(args[1])[-1]
+        return original(self, *args) - getattr(self.parts[-1], name)(*own)
+
+    return method
+
+
+def sorted_columns(original: Any) -> Any:
+    """The columns of a block taken in the order of the table."""
+    return property(lambda self: tuple(tuple(sorted(at)) for at in original.fget(self)))
+
+
+def keeping_last(original: Any) -> Any:
+    """The last block keeps its prior."""
+    return lambda self, statistics: self._with((*original(self, statistics).parts[:-1], self.parts[-1]))
+
+
+FAULTS += tuple(
+    Fault("product", test, arguments, target, what, mutate)
+    for test, arguments, target, what, mutate in (
+        (
+            "test_scores_are_the_densities_of_the_blocks_together",
+            {"fast": False},
+            f"{PRODUCT}._divided",
+            "blocks begin a column late",
+            lambda original: lambda self, x, axis=0: original(self, jnp.roll(x, 1, axis), axis),
+        ),
+        (
+            "test_scores_are_the_densities_of_the_blocks_together",
+            {"fast": True},
+            f"{PRODUCT}.at",
+            "columns in the order of the table",
+            sorted_columns,
+        ),
+        (
+            "test_scores_are_the_densities_of_the_blocks_together",
+            {"fast": False},
+            "families.blocks:SideBySide.log_prob",
+            "one block left out",
+            lambda original: lambda self, x: original(self, x) - self.parts[-1].log_prob(x[..., np.array(self.at[-1])]),
+        ),
+        (
+            "test_forms_are_those_of_the_blocks",
+            {},
+            f"{PRODUCT}._fast",
+            "blocks take a fast form that they do not have",
+            lambda original: lambda self, theta, fast: [fast] * len(self.blocks),
+        ),
+        (
+            "test_forms_are_those_of_the_blocks",
+            {},
+            f"{PRODUCT}.safe",
+            "the fast form however far the rows",
+            lambda original: lambda self, theta, radius: original(self, theta, 0 * radius),
+        ),
+        (
+            "test_forms_are_those_of_the_blocks",
+            {},
+            f"{PRODUCT}.same_prior",
+            "the priors of the last block alone",
+            lambda original: lambda self, k: self.parts[-1].same_prior(k),
+        ),
+        (
+            "test_drawn_rows_have_their_places",
+            {},
+            f"{PRODUCT}.simulate",
+            "columns left block by block",
+            lambda original: lambda self, *args: original(self, *args)[:, np.concatenate(self.at)],
+        ),
+        (
+            "test_drawn_rows_have_their_places",
+            {},
+            "families.blocks:SideBySide.sample",
+            "columns left block by block",
+            lambda original: lambda self, *args: original(self, *args)[..., np.concatenate(self.at)],
+        ),
+        (
+            "test_blocks_draw_by_keys_of_their_own",
+            {},
+            f"{PRODUCT}.tile_labelled",
+            "one key for all blocks",
+            lambda original: (
+                lambda self, theta, features, r, keys, fast: tuple(
+                    part.tile_labelled(*own, r, keys, fast)
+                    for part, *own in zip(self.parts, theta, features, strict=True)
+                )
+            ),
+        ),
+        (
+            "test_no_block_dominates_where_starts_are_sought",
+            {},
+            "families.family:balanced",
+            "blocks as they are",
+            lambda original: lambda blocks: tuple(np.concatenate(side, 1) for side in zip(*blocks, strict=True)),
+        ),
+        (
+            "test_likelihood_and_memberships_by_enumeration",
+            {},
+            f"{PRODUCT}.collect",
+            "rows counted once for each block",
+            lambda original: (
+                lambda self, *args: replace(
+                    original(self, *args), weight=sum(s.weight for s in original(self, *args).parts)
+                )
+            ),
+        ),
+        (
+            "test_likelihood_and_memberships_by_enumeration",
+            {},
+            f"{PRODUCT}.arranged",
+            "one block left where it was",
+            lambda original: lambda self, theta, order: (*original(self, theta, order)[:-1], theta[-1]),
+        ),
+        (
+            "test_sweeps_over_parts_add_up",
+            {},
+            f"{PRODUCT}.tile_statistics",
+            "rows of one block weighed equally",
+            lambda original: (
+                lambda self, theta, features, r, fast: (
+                    *original(self, theta, features, r, fast)[:-1],
+                    original(self, theta, features, r / r.sum(0), fast)[-1],
+                )
+            ),
+        ),
+        *(
+            (
+                "test_prior_times_likelihood_over_posterior_is_constant",
+                {"prior": "shared"},
+                f"{PRODUCT}.{verb}",
+                "one block left out",
+                without_last,
+            )
+            for verb in ("log_prior", "divergence", "statistics_log_density")
+        ),
+        (
+            "test_prior_times_likelihood_over_posterior_is_constant",
+            {"prior": "shared"},
+            f"{PRODUCT}.update",
+            "one block keeps its prior",
+            keeping_last,
+        ),
+        (
+            "test_prior_times_likelihood_over_posterior_is_constant",
+            {"prior": "shared"},
+            f"{PRODUCT}.expected",
+            "the posterior taken for certain",
+            lambda original: lambda self, k: (original(self, k)[0], 0 * original(self, k)[1]),
+        ),
+        (
+            "test_prior_times_likelihood_over_posterior_is_constant",
+            {"prior": "shared"},
+            f"{PRODUCT}.blend",
+            "half of the way",
+            lambda original: lambda self, other, rate: original(self, other, rate / 2),
+        ),
+        (
+            "test_modes_are_those_of_the_blocks",
+            {},
+            f"{PRODUCT}.mode",
+            "the posterior mean in the place of the mode",
+            lambda original: at_centre,
+        ),
+        (
+            "test_one_cluster",
+            {},
+            f"{PRODUCT}.tile_predictive",
+            "one block left out",
+            without_last,
+        ),
+        (
+            "test_the_fit_of_mapped_rows_is_the_mapped_fit",
+            {},
+            "numerics:Affines.log_det",
+            "the volume of the standardising maps forgotten",
+            lambda original: property(lambda self: 0.0),
+        ),
+        (
+            "test_the_fit_of_mapped_rows_is_the_mapped_fit",
+            {},
+            "numerics:Affines.apply",
+            "rows of the first block moved by a tenth",
+            lambda original: lambda self, x: original(self, x) + 0.1 * np.isin(np.arange(x.shape[1]), self.at[0]),
+        ),
+    )
+)
+
 LINEAR_PARTS = ("natural", "update", "mode", "expected")
 COVERED = (
     "core.sweep:",
@@ -818,6 +1015,8 @@ COVERED = (
     "families.weights:Dirichlet.log_density",
     "families.linear:LinearFamily.tile_statistics",
     "families.linear:LinearFamily.statistics_log_density",
+    *(f"{PRODUCT}.{verb}" for verb in ("update", "mode", "expected", "divergence", "tile_predictive", "log_prior")),
+    "numerics:Affines.",
     *(f"families.{name}:{kind}.{part}" for name, kind in NAMES.items() for part in LINEAR_PARTS),
 )
 """Beginnings of targets of which each has at least one fault: the pass, the assignment, the dual, both forms of the

@@ -4,7 +4,7 @@ Written from Murphy, *Machine Learning* (2012), section 4.6.3, and its analogues
 themselves: nothing of the library enters but the statement of the prior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -201,6 +201,31 @@ class LinearWorld(World):
 
     def _after(self, rows: np.ndarray) -> Any:
         return linear.updated(self.kind, self.prior, rows, np.ones((1, len(rows))))
+
+
+@dataclass(frozen=True)
+class ProductWorld(World):
+    """The same for blocks of columns that are independent given the labels: their evidences multiply."""
+
+    blocks: tuple[World, ...] = ()
+
+    def log_evidence(self, z: np.ndarray) -> float:
+        """Log density of rows with these labels, parameters integrated out."""
+        return sum(block.log_evidence(z) for block in self.blocks)
+
+    def predictive(self, z: np.ndarray) -> np.ndarray:
+        """Density of further rows at the points under each cluster."""
+        return np.prod([block.predictive(z) for block in self.blocks], 0)
+
+
+def small_product() -> ProductWorld:
+    """Six rows of measurements, counts and answers, each of which leaves two clusters in doubt."""
+    counts = np.array([[2, 1, 1], [1, 2, 2], [3, 1, 0], [2, 3, 1], [1, 1, 2], [4, 2, 0]], float)
+    counts, answers = replace(small_linear("poisson"), x=counts), small_linear("categorical")
+    blocks = (small("full"), counts, replace(answers, x=answers.x[[0, 2, 1, 4, 3, 5]]))
+    blocks = tuple(replace(block, points=block.x[[0, 3, 4]]) for block in blocks)  # amid the rows: see POINTS
+    x = np.hstack([block.x for block in blocks])
+    return ProductWorld("product", x, 2, 1.5, tuple(block.prior for block in blocks), x[[0, 3, 4]], blocks)
 
 
 def small_linear(name: str) -> LinearWorld:

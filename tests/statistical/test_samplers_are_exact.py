@@ -11,10 +11,10 @@ from laws import linear
 from scipy.stats import skew
 from sklearn.exceptions import ConvergenceWarning
 
-from bayessoft import CAVI, NUTS, GaussianMixture, Gibbs, MixtureModel, NormalInverseWishart
+from bayessoft import CAVI, NUTS, Gaussian, GaussianMixture, Gibbs, MixtureModel, NormalInverseWishart, Product
 from bayessoft.arviz_io import ess, quantities
 
-from .exact import World, small, small_independent, small_linear
+from .exact import World, small, small_independent, small_linear, small_product
 
 PENGUINS = Path(__file__).parents[2] / "examples" / "data" / "penguins.csv"
 KINDS = ("full", "tied", "diag", "spherical")
@@ -84,6 +84,44 @@ def sampled_linear(world: World, engine: Any) -> dict[str, np.ndarray]:
     def densities(x: np.ndarray) -> np.ndarray:
         logs = linear.log_pmf(world.kind, theta, x).reshape(*weights.shape, len(x))
         return np.exp(np.moveaxis(logs, -2, -1)) * weights[:, :, None]
+
+    joint = densities(world.x)
+    r = joint / joint.sum(-1, keepdims=True)
+    together = np.einsum("csnk,csmk->csnm", r, r)[..., *np.triu_indices(len(world.x), 1)]
+    density = densities(world.points).sum(-1)
+    return {"together": together, "density": density, "larger": weights.max(-1, keepdims=True)}
+
+
+def sampled_product(world: World, engine: Any) -> dict[str, np.ndarray]:
+    """The same of a product of measurements, counts and answers, whose columns are interleaved in the table."""
+    order = np.argsort([3, 0, 5, 1, 7, 2, 6, 4])  # column order[j] of the table is column j of the world
+    own, blocks = np.split(order, [2, 5]), world.blocks
+    families = [Gaussian("full", blocks[0].prior)]
+    families += [linear.LINEAR[block.kind].with_prior(block.prior) for block in blocks[1:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MixtureModel(
+            world.k,
+            Product(list(zip(families, own, strict=True))),
+            weight_concentration_prior=world.alpha,
+            inference=engine,
+            random_state=0,
+        ).fit(world.x[:, np.argsort(order)])
+    found = {name: values for name, (_, values) in quantities(model.fit_).items()}
+    weights, means, spread = found["weights"], found["means"], found["covariances"]
+    precisions, log_det = np.linalg.inv(spread), np.linalg.slogdet(spread)[1]
+    counted = {"poisson": found["rates"], "categorical": found["probabilities"]}
+
+    def densities(x: np.ndarray) -> np.ndarray:
+        measured, *rest = np.split(x, [2, 5], 1)
+        offset = measured[:, None] - means[:, :, None]
+        squares = np.einsum("csnkd,cskde,csnke->csnk", offset, precisions, offset, optimize=True)
+        logs = np.log(weights)[:, :, None] - 0.5 * (squares + log_det[:, :, None]) - np.log(2 * np.pi)
+        for (name, array), part in zip(counted.items(), rest, strict=True):
+            theta = type(linear.parameters(name, 1))(array.reshape(-1, array.shape[-1]))
+            own = linear.log_pmf(name, theta, part).reshape(*weights.shape, len(x))
+            logs = logs + np.moveaxis(own, -2, -1)
+        return np.exp(logs)
 
     joint = densities(world.x)
     r = joint / joint.sum(-1, keepdims=True)
@@ -174,6 +212,15 @@ def test_samplers_are_exact_for_linear_families(name):
     world = small_linear(name)
     agrees(world, sampled_linear(world, Gibbs(draws=20_000)), True)
     agrees(world, sampled_linear(world, NUTS(draws=5000, warmup=1000, target_accept=0.95)), True)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "engine", [Gibbs(draws=8000), NUTS(draws=2500, warmup=1000, target_accept=0.95)], ids=["gibbs", "nuts"]
+)
+def test_samplers_are_exact_for_a_product(engine):
+    world = small_product()
+    agrees(world, sampled_product(world, engine), True)
 
 
 def test_gibbs_is_near_the_truth_for_a_linear_family(name="poisson"):

@@ -22,6 +22,7 @@ from bayessoft import (
     Multinomial,
     NormalInverseWishart,
     Poisson,
+    Product,
     calibrate,
 )
 from bayessoft.errors import OptionError
@@ -119,7 +120,9 @@ FAMILIES = {
 def test_gibbs_is_calibrated_for_every_family():
     """Every conjugate family but the Gaussian, whose structures are above."""
     assert FAMILIES.keys() | {"gaussian"} == REGISTRY.keys()
-    found = {name: calibrate(Mixture(3, family, Dirichlet(2.0)), n=10) for name, family in FAMILIES.items()}
+    mixed = Product([(FAMILIES["poisson"], [3, 0]), (world().family, [1, 4]), (FAMILIES["categorical"], [2, 5])])
+    every = FAMILIES | {"product": mixed}
+    found = {name: calibrate(Mixture(3, family, Dirichlet(2.0)), n=10) for name, family in every.items()}
     print({name: each.summary().round(3).to_dict("index") for name, each in found.items()})
     assert all_even(found)
 
