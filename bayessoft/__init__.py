@@ -39,6 +39,8 @@ __all__ = [
     "Multinomial",
     "NormalInverseWishart",
     "Poisson",
+    "StudentT",
+    "StudentTPrior",
     "__version__",
     "calibrate",
     "load",
@@ -66,6 +68,8 @@ _HOMES = {
     "Multinomial": "bayessoft.families.multinomial",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "Poisson": "bayessoft.families.poisson",
+    "StudentT": "bayessoft.families.student_t",
+    "StudentTPrior": "bayessoft.families.degrees_of_freedom",
     "calibrate": "bayessoft.studies.calibration",
     "load": "bayessoft.store",
     "relabel": "bayessoft.diagnostics.relabelling",
@@ -78,10 +82,12 @@ if TYPE_CHECKING:
     from bayessoft.estimators.mixture_model import MixtureModel
     from bayessoft.families.bernoulli import Bernoulli, Beta
     from bayessoft.families.categorical import Categorical
+    from bayessoft.families.degrees_of_freedom import StudentTPrior
     from bayessoft.families.gaussian import Gaussian
     from bayessoft.families.multinomial import Multinomial
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
     from bayessoft.families.poisson import Gamma, Poisson
+    from bayessoft.families.student_t import StudentT
     from bayessoft.families.weights import Dirichlet
     from bayessoft.inference.cavi import CAVI
     from bayessoft.inference.em import EM

@@ -27,6 +27,7 @@ FLOORS = (
     ("families", "families.family"),
     ("families.covariance",),
     ("families.structures", "families.normal_inverse_wishart", "families.linear", "families.weights"),
+    ("families.gaussian", "families.degrees_of_freedom"),
     ("families.*",),
     ("core", "core.assign"),
     ("core.sweep",),

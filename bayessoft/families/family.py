@@ -151,7 +151,11 @@ class SweptFamily(Family):
 
     @abstractmethod
     def statistics_log_density(self, parameters: Any, statistics: Any) -> Array:
-        """Sum over rows and components of responsibility times log density, from the statistics alone."""
+        """Sum over rows and components of responsibility times log density, from the statistics alone.
+
+        Where a row has more than its label that nobody sees, a lower bound of that sum, which touches it at the
+        parameters that the statistics were taken at.
+        """
 
     @abstractmethod
     def mode(self, statistics: Any, floor: Array | float) -> Any:
@@ -253,6 +257,9 @@ class SweptFamily(Family):
     SHOWN: ClassVar[str]
     """The word that a table of clusters puts before the coordinate of a number: "mean" for example."""
 
+    BESIDE: ClassVar[tuple[str, ...]] = ()
+    """Quantities with one number for each cluster that the table shows as well."""
+
     def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
         """Give the names along each dimension but "cluster", for columns with these names."""
         return {"feature": list(columns)}
@@ -268,6 +275,9 @@ class SweptFamily(Family):
 
 class GibbsFamily(SweptFamily):
     """Tier (b) with a step of Gibbs sampling: the parameters given labels, and given what else it draws of each row."""
+
+    LABELS_ALONE: ClassVar[bool] = True
+    """Whether `tile_labelled` draws nothing: else rows weigh 0 or 1, and there are no tempered copies."""
 
     def tile_labelled(
         self, parameters: Any, features: Any, r: Float[Array, "k t"], keys: Key[Array, " t"], fast: bool
