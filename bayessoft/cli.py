@@ -140,8 +140,9 @@ def fit(
     family: Annotated[
         Family,
         typer.Option(
-            help="What the columns hold. gaussian: measurements, student-t: the same with outliers; poisson: counts; multinomial: counts that share a "
-            "total out; bernoulli, categorical: answers, two or more of them, in words or numbers."
+            help="What the columns hold. gaussian: measurements, student-t: the same with outliers; poisson: counts; "
+            "multinomial: counts that share a total out; bernoulli, categorical: answers, two or more of them, in words "
+            "or numbers."
         ),
     ] = GAUSSIAN,
     covariance: Annotated[

@@ -294,14 +294,13 @@ def _draw_pair(
         own = labels == j
         if not own.any():
             continue
-        style = {"s": size, "linewidths": 0.4 if size > 8 else 0, "edgecolors": "white", "rasterized": True}
-        ax.scatter(*values[own].T, c=colours[own], marker=MARKERS[j % len(MARKERS)], zorder=2, **style)
-    degrees = _degrees(estimator)
-    for j, (mean, covariance) in enumerate(zip(*_components(estimator), strict=True)):
+        style: Any = {"s": size, "linewidths": 0.4 if size > 8 else 0, "edgecolors": "white", "rasterized": True}
+        ax.scatter(values[own, 0], values[own, 1], c=colours[own], marker=MARKERS[j % len(MARKERS)], zorder=2, **style)
+    for j, (mean, covariance, degrees) in enumerate(zip(*_components(estimator), _degrees(estimator), strict=True)):
         spread, axes = np.linalg.eigh(covariance[np.ix_(columns, columns)])
         angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
         for level in LEVELS:
-            squared = degrees[j] * np.expm1(-2 / degrees[j] * np.log(1 - level))  # of F(2, degrees), twice
+            squared = degrees * np.expm1(-2 / degrees * np.log(1 - level))  # of F(2, degrees), twice
             minor, major = 2 * np.sqrt(np.maximum(spread, 0) * squared)
             line = {"linewidth": 1.6 if level == LEVELS[0] else 1.0, "linestyle": "-" if level == LEVELS[0] else "--"}
             centre = (float(mean[columns[0]]), float(mean[columns[1]]))

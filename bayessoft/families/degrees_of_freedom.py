@@ -188,7 +188,7 @@ def sliced(
     def step(now: Array, u: Array) -> tuple[Array, None]:
         level = log_density(now) + jnp.log1p(-u[0])
 
-        def shrink(state: tuple[Array, ...], u: Array) -> tuple[tuple[Array, ...], None]:
+        def shrink(state: Any, u: Array) -> tuple[Any, None]:
             low, high, found, done = state
             tried = low + u * (high - low)
             hit = ~done & (log_density(tried) >= level)

@@ -193,7 +193,8 @@ class StudentT(GibbsFamily):
         return r.sum(1), jnp.sum(r * deviation, 1), entropy, sums(stop_gradient(own), r * scale)
 
     def collect(self, parameters: StudentTParameters, total: Any, fast: bool) -> ScaledMoments:
-        return ScaledMoments(*total[:3], self.gaussian.collect(parameters.gaussian, total[3], fast))
+        weight, deviation, entropy, sums = total
+        return ScaledMoments(weight, deviation, entropy, self.gaussian.collect(parameters.gaussian, sums, fast))
 
     def statistics_log_density(self, parameters: StudentTParameters, statistics: ScaledMoments) -> Array:
         structure, d = self.gaussian.structure, parameters.means.shape[1]
