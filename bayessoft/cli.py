@@ -141,8 +141,8 @@ def fit(
         Family,
         typer.Option(
             help="What the columns hold. gaussian: measurements, student-t: the same with outliers; poisson: counts; "
-            "multinomial: counts that share a total out; bernoulli, categorical: answers, two or more of them, in words "
-            "or numbers."
+            "multinomial: counts that share a total out; bernoulli, categorical: answers, two or more of them, in "
+            "words or numbers."
         ),
     ] = GAUSSIAN,
     covariance: Annotated[

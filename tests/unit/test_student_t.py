@@ -107,7 +107,7 @@ PRIOR = bs.NormalInverseWishart(np.zeros(2), 0.1, 4.0, np.eye(2))
     ("arguments", "inference", "options", "message"),
     [
         ({}, "cavi", {}, "StudentT has no conjugate prior, which inference='cavi' needs: use 'gibbs'"),
-        ({}, "svi", {}, "StudentT has no conjugate prior"),
+        ({}, bs.SVI(guide="conjugate"), {}, "StudentT has no conjugate prior"),
         ({}, bs.Gibbs(inverse_temperatures=(1.0, 0.5)), {}, "StudentT draws more of a row than its label"),
         ({"covariance_type": "round"}, "em", {}, "covariance_type is 'round'"),
         ({"degrees_of_freedom": 0.5}, "em", {}, "degrees_of_freedom is 0.5: pass a number >= 1, or None"),
