@@ -72,7 +72,7 @@ def test_outliers_drag_gaussian_components_and_not_these(tmp_path):
     model, normal = fitted(bs.StudentT("full", 3.0), frame), fitted(bs.Gaussian("full", "weak"), frame)
     off = [np.abs(m.parameters_["means"][np.argsort(m.parameters_["means"][:, 0])] - CENTRES) for m in (model, normal)]
     assert off[0].max() < 0.5 < 3 < off[1].max()
-    right = (model.predict(X) == labels)[6:].mean()
+    right = (model.predict(frame) == labels)[6:].mean()
     assert max(right, 1 - right) > 0.95
     summary = model.summary()
     assert list(summary)[2:] == ["mean length", "mean width", "degrees of freedom"]
@@ -80,12 +80,12 @@ def test_outliers_drag_gaussian_components_and_not_these(tmp_path):
     assert model.parameters_["scales"].shape == (2, 2, 2) and model.fit_.n_parameters == 1 + 4 + 6
     model.save(tmp_path / "model")
     again = bs.load(tmp_path / "model")
-    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(again.predict_proba(frame), model.predict_proba(frame))
     rows = model.sample(20_000)[0]
-    within = (rows[:, None] - model.parameters_["means"])[:, :1]
-    assert np.isfinite(rows).all() and np.abs(within).max() > 30  # the tails are heavy
+    assert np.isfinite(rows).all() and np.abs(rows).max() > 20  # where a Gaussian row lies once in 1e20
 
 
+@pytest.mark.statistical
 def test_gibbs_draws_degrees_of_freedom(tmp_path):
     X = pd.DataFrame(table(120)[0], columns=["length", "width"])
     model = fitted("student-t", X, bs.Gibbs(draws=150, warmup=100, chains=2))
@@ -133,6 +133,7 @@ def test_rows_that_count_twice_are_refused_where_each_draws_a_scale():
         bs.MixtureModel(2, "student-t", inference="gibbs").fit(table(20)[0], sample_weight=np.repeat([1, 2], 10))
 
 
+@pytest.mark.statistical
 def test_the_command_line_takes_it(tmp_path):
     from typer.testing import CliRunner
 
