@@ -41,6 +41,8 @@ __all__ = [
     "NormalInverseWishart",
     "Poisson",
     "Product",
+    "StudentT",
+    "StudentTPrior",
     "__version__",
     "calibrate",
     "load",
@@ -70,6 +72,8 @@ _HOMES = {
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "Poisson": "bayessoft.families.poisson",
     "Product": "bayessoft.families.product",
+    "StudentT": "bayessoft.families.student_t",
+    "StudentTPrior": "bayessoft.families.degrees_of_freedom",
     "calibrate": "bayessoft.studies.calibration",
     "load": "bayessoft.store",
     "relabel": "bayessoft.diagnostics.relabelling",
@@ -82,12 +86,14 @@ if TYPE_CHECKING:
     from bayessoft.estimators.mixture_model import MixtureModel
     from bayessoft.families.bernoulli import Bernoulli, Beta
     from bayessoft.families.categorical import Categorical
+    from bayessoft.families.degrees_of_freedom import StudentTPrior
     from bayessoft.families.gaussian import Gaussian
     from bayessoft.families.independent_normal_inverse_wishart import IndependentNormalInverseWishart
     from bayessoft.families.multinomial import Multinomial
     from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
     from bayessoft.families.poisson import Gamma, Poisson
     from bayessoft.families.product import Product
+    from bayessoft.families.student_t import StudentT
     from bayessoft.families.weights import Dirichlet
     from bayessoft.inference.cavi import CAVI
     from bayessoft.inference.em import EM

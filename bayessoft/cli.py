@@ -141,12 +141,13 @@ def fit(
     family: Annotated[
         Family,
         typer.Option(
-            help="What the columns hold. gaussian: measurements; poisson: counts; multinomial: counts that share a "
-            "total out; bernoulli, categorical: answers, two or more of them, in words or numbers."
+            help="What the columns hold. gaussian: measurements, student-t: the same with outliers; poisson: counts; "
+            "multinomial: counts that share a total out; bernoulli, categorical: answers, two or more of them, in "
+            "words or numbers."
         ),
     ] = GAUSSIAN,
     covariance: Annotated[
-        Covariance | None, typer.Option(help="gaussian: shape of the components.", show_default="full")
+        Covariance | None, typer.Option(help="gaussian, student-t: shape of the components.", show_default="full")
     ] = None,
     inference: Annotated[
         Inference,
@@ -236,7 +237,7 @@ def fit(
         from bayessoft.report import console, document, files, settings, tables
 
         settings.check(options)
-        if family == GAUSSIAN:
+        if family in settings.SHAPED:
             options["covariance"] = str(covariance or Covariance.full)
         phases = console.Phases(quiet)
         _refuse_existing(out, force)

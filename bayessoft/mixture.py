@@ -35,7 +35,7 @@ class Mixture:
     ----------
     k : int
         Number of components.
-    family : Gaussian, Poisson, Bernoulli, Categorical, Multinomial or Product
+    family : Gaussian, StudentT, Poisson, Bernoulli, Categorical, Multinomial or Product
         The components, with their prior.
     weights : Dirichlet or None
         Prior on the proportions; None is no prior, for maximum likelihood.

@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
-from scipy.stats import chi2, norm
+from scipy.stats import t as student
 
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
@@ -50,7 +50,7 @@ def memberships(
     probabilities: Float[np.ndarray, "n k"] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot rows by Gaussian cluster: fade with doubt, the shape of each component behind them.
+    """Plot rows by Gaussian or Student-t cluster: fade with doubt, the shape of each component behind them.
 
     Two columns give a scatter of the rows, with the ellipses that hold 68 % and 95 % of each component as projected
     on these columns. One column gives the density of each component and of the mixture, over ticks for the rows.
@@ -58,7 +58,7 @@ def memberships(
     Parameters
     ----------
     estimator : GaussianMixture or MixtureModel
-        A fitted estimator with k Gaussian clusters and d columns.
+        A fitted estimator with k Gaussian or Student-t clusters and d columns.
     X : TableLike of shape (n, d)
         The rows, usually those of the fit. Of more than 20 000, as many, evenly spaced, are drawn.
     columns : sequence of one or two str or int, optional
@@ -77,7 +77,7 @@ def memberships(
     Raises
     ------
     OptionError
-        A column is unknown, or there are not one or two of them, or the components are not Gaussian.
+        A column is unknown, or there are not one or two of them, or the components are of other families.
 
     Notes
     -----
@@ -102,8 +102,7 @@ def memberships(
     shown = estimator.predict_proba(X) if probabilities is None else np.asarray(probabilities)
     if ax is None:
         ax = _new_axes()
-    draw = _draw_pair if len(chosen) == 2 else _draw_line
-    draw(ax, estimator, values[rows][:, chosen], shown[rows], chosen)
+    (_draw_pair if len(chosen) == 2 else _draw_line)(ax, estimator, values[rows][:, chosen], shown[rows], chosen)
     ax.set_xlabel(names[chosen[0]])
     ax.set_ylabel(names[chosen[1]] if len(chosen) == 2 else "density")
     _legend(ax, estimator.weights_, doubt=shown.shape[1] > 1)
@@ -211,11 +210,13 @@ def _components(estimator: Any) -> tuple[Float[np.ndarray, "k d"], Float[np.ndar
     """Give means, and covariances of all types as matrices."""
     if hasattr(estimator, "means_"):
         means, given, kind = estimator.means_, estimator.covariances_, estimator.covariance_type
-    elif kind := getattr(estimator.fit_.mixture.family, "covariance_type", None):
-        means, given = estimator.parameters_["means"], estimator.parameters_["covariances"]
+    elif (given := estimator.parameters_.get("covariances", estimator.parameters_.get("scales"))) is not None:
+        means, kind = estimator.parameters_["means"], estimator.fit_.mixture.family.covariance_type
     else:
         has = listed(list(estimator.parameters_), str)
-        raise OptionError(f"memberships draws Gaussian components, and these have {has}: try plots.profiles")
+        raise OptionError(
+            f"memberships draws Gaussian and Student-t components, and these have {has}: try plots.profiles"
+        )
     k, d = means.shape
     given = np.asarray(given, dtype=np.float64)
     if kind == "tied":
@@ -242,6 +243,12 @@ def _divergence(weights: Float[np.ndarray, " k"], values: Float[np.ndarray, "k f
     """Give the part of each number in the expected divergence of a cluster from the whole."""
     tiny = np.finfo(np.float64).tiny
     return weights @ (values * np.log(np.maximum(values, tiny) / np.maximum(weights @ values, tiny)))
+
+
+def _degrees(estimator: Any) -> Float[np.ndarray, " k"]:
+    """Give the degrees of freedom of the components, of Gaussian ones so many that nothing shows."""
+    given = getattr(estimator, "parameters_", {}).get("degrees_of_freedom", 1e6)
+    return np.broadcast_to(given, estimator.weights_.shape)
 
 
 def _best_columns(estimator: Any) -> list[int]:
@@ -287,22 +294,14 @@ def _draw_pair(
         own = labels == j
         if not own.any():
             continue
-        ax.scatter(
-            values[own, 0],
-            values[own, 1],
-            s=size,
-            c=colours[own],
-            marker=MARKERS[j % len(MARKERS)],
-            linewidths=0.4 if size > 8 else 0,
-            edgecolors="white",
-            rasterized=True,
-            zorder=2,
-        )
-    for j, (mean, covariance) in enumerate(zip(*_components(estimator), strict=True)):
+        style: Any = {"s": size, "linewidths": 0.4 if size > 8 else 0, "edgecolors": "white", "rasterized": True}
+        ax.scatter(values[own, 0], values[own, 1], c=colours[own], marker=MARKERS[j % len(MARKERS)], zorder=2, **style)
+    for j, (mean, covariance, degrees) in enumerate(zip(*_components(estimator), _degrees(estimator), strict=True)):
         spread, axes = np.linalg.eigh(covariance[np.ix_(columns, columns)])
         angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
         for level in LEVELS:
-            minor, major = 2 * np.sqrt(np.maximum(spread, 0) * chi2.ppf(level, df=2))
+            squared = degrees * np.expm1(-2 / degrees * np.log(1 - level))  # of F(2, degrees), twice
+            minor, major = 2 * np.sqrt(np.maximum(spread, 0) * squared)
             line = {"linewidth": 1.6 if level == LEVELS[0] else 1.0, "linestyle": "-" if level == LEVELS[0] else "--"}
             centre = (float(mean[columns[0]]), float(mean[columns[1]]))
             ax.add_patch(Ellipse(centre, major, minor, angle=angle, fill=False, edgecolor=_colour(j), zorder=3, **line))
@@ -322,7 +321,8 @@ def _draw_line(
     grid = np.unique(
         np.concatenate([np.linspace(low, high, GRID), *(means + spreads * np.linspace(-4, 4, 81)[:, None])])
     )
-    densities = estimator.weights_ * norm.pdf(grid[:, None], means, np.maximum(spreads, np.finfo(float).tiny))
+    spreads = np.maximum(spreads, np.finfo(float).tiny)
+    densities = estimator.weights_ * student.pdf(grid[:, None], _degrees(estimator), means, spreads)
     for j, density in enumerate(densities.T):
         ax.fill_between(grid, density, color=_colour(j), alpha=0.2, linewidth=0)
         ax.plot(grid, density, color=_colour(j), linewidth=1.6)

@@ -35,6 +35,7 @@ FLOORS = (
         "families.weights",
         "families.blocks",
     ),
+    ("families.gaussian", "families.degrees_of_freedom"),
     ("families.*",),
     ("core", "core.assign"),
     ("core.sweep",),

@@ -119,7 +119,7 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         previous = getattr(self, "fit_", None) if self.warm_start else None
         with columns_kept(self):
             data = self._rows(X, sample_weight)
-            check_weights(engine, data)
+            check_weights(engine, mixture.family, data)
             given = self._given(data.d) if previous is None else self._again(previous)
             with scoped(data.values.dtype):
                 problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given, engine.batch_size)

@@ -29,7 +29,8 @@ class MixtureModel(MixtureEstimator):
     n_components : int, default 1
         Number of clusters k.
     family : str or Family, default "gaussian"
-        What the rows of a cluster are: "gaussian" (measurements), "poisson" (counts), "multinomial" (counts that share
+        What the rows of a cluster are: "gaussian" (measurements), "student-t" (measurements
+        with outliers), "poisson" (counts), "multinomial" (counts that share
         a total out), "bernoulli" (0 or 1), "categorical" (answers 0, 1, 2, ...), or a family object, which carries its
         prior and options: a `Product` for columns of several kinds. A name stands for the family under its weak prior.
     inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
@@ -73,8 +74,8 @@ class MixtureModel(MixtureEstimator):
         Proportions; like parameters, the posterior means under "cavi", "svi", "gibbs" and "nuts".
     parameters_ : dict of str to array
         Of the components, by name: "rates" (k, d) of Poisson ones, "probabilities" (k, d) of Bernoulli ones and (k, f)
-        of categorical ones, "shares" (k, d) of multinomial ones, "means" and "covariances" of Gaussian ones; of a
-        `Product` those of all its blocks.
+        of categorical ones, "shares" (k, d) of multinomial ones, "means" and "covariances" of Gaussian ones; "means",
+        "scales" (matrices) and "degrees_of_freedom" (k,) of Student-t ones; of a `Product` those of all its blocks.
     prior_ : object or None
         The prior on the parameters, in numbers.
     responsibilities_, status_, converged_, n_iter_, lower_bound_, lower_bounds_, fit_

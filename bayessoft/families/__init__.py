@@ -11,6 +11,7 @@ FAMILIES = {
     "bernoulli": ("bayessoft.families.bernoulli:Bernoulli", "c"),
     "categorical": ("bayessoft.families.categorical:Categorical", "c"),
     "multinomial": ("bayessoft.families.multinomial:Multinomial", "c"),
+    "student-t": ("bayessoft.families.student_t:StudentT", "b"),
 }
 """Import path and tier of each family by name; see `families.family` for the tiers."""
 

@@ -175,7 +175,11 @@ class SweptFamily(Family):
 
     @abstractmethod
     def statistics_log_density(self, parameters: Any, statistics: Any) -> Array:
-        """Sum over rows and components of responsibility times log density, from the statistics alone."""
+        """Sum over rows and components of responsibility times log density, from the statistics alone.
+
+        Where a row has more than its label that nobody sees, a lower bound of that sum, which touches it at the
+        parameters that the statistics were taken at.
+        """
 
     @abstractmethod
     def mode(self, statistics: Any, floor: Array | float) -> Any:
@@ -294,6 +298,9 @@ class SweptFamily(Family):
     SHOWN: ClassVar[str]
     """The word that a table of clusters puts before the coordinate of a number: "mean" for example."""
 
+    BESIDE: ClassVar[tuple[str, ...]] = ()
+    """Quantities with one number for each cluster that the table shows as well."""
+
     def shown(self, parameters: Any) -> dict[str, str]:
         """Give the words for what a table of clusters shows, by the names of the quantities."""
         name = next(iter(self.quantities(parameters)))
@@ -314,6 +321,11 @@ class SweptFamily(Family):
 
 class GibbsFamily(SweptFamily):
     """Tier (b) with a step of Gibbs sampling: the parameters given labels, and given what else it draws of each row."""
+
+    @property
+    def labels_alone(self) -> bool:
+        """Whether `tile_labelled` draws nothing: else rows weigh 0 or 1, and there are no tempered copies."""
+        return True
 
     def tile_labelled(
         self, parameters: Any, features: Any, r: Float[Array, "k t"], keys: Key[Array, " t"], fast: bool

@@ -117,15 +117,18 @@ class Gaussian(ConjugateFamily):
         constant = self.structure.log_det(parameters.factors, d) - 0.5 * d * jnp.log(2 * jnp.pi)
         return jnp.sum(here.weight * constant) - 0.5 * self.structure.inner(parameters.factors, here.second)
 
-    def mode(self, statistics: Moments, floor: Array | float) -> GaussianParameters:
+    def mode(self, statistics: Moments, floor: Array | float, rows: Array | None = None) -> GaussianParameters:
+        """Give the most probable parameters; `rows`, (k,), are how many were summed where that is not their weight."""
         structure, prior = self.structure, self.prior
         d = statistics.first.shape[1]
         if prior is None:
-            weight = statistics.weight + 10 * jnp.finfo(statistics.weight.dtype).eps  # as scikit-learn: no 0/0
+            least = 10 * jnp.finfo(statistics.weight.dtype).eps  # as scikit-learn: no 0/0
+            weight = statistics.weight + least
+            seen = weight if rows is None else rows + least
             means = statistics.reference + statistics.first / weight[:, None]
-            covariance = statistics.about(structure, means).second / structure.degrees(weight, d) + floor
+            covariance = statistics.about(structure, means).second / structure.degrees(seen, d) + floor
             return GaussianParameters(means, structure.factor(covariance))
-        return GaussianParameters(*prior.mode(structure, statistics))
+        return GaussianParameters(*prior.mode(structure, statistics, rows))
 
     def log_prior(self, parameters: GaussianParameters) -> Array:
         if self.prior is None:
@@ -231,13 +234,15 @@ class Gaussian(ConjugateFamily):
     def shapes(self, k: int, d: int) -> dict[str, tuple[int, ...]]:
         return {"means": (k, d), "covariances": self.structure.shape(k, d)}
 
-    def given_parameters(self, given: Mapping[str, np.ndarray], frame: Affine) -> GaussianParameters:
-        means, spreads, factors = given.get("means"), given.get("covariances"), None
+    def given_parameters(
+        self, given: Mapping[str, np.ndarray], frame: Affine, spread: str = "covariances"
+    ) -> GaussianParameters:
+        means, spreads, factors = given.get("means"), given.get(spread), None
         if spreads is not None:
             mapped = self.structure.map_covariance(np.asarray(spreads), frame.inverse_matrix())
             factors = np.asarray(self.structure.factor(jnp.asarray(mapped)))
             if not np.isfinite(factors).all():
-                raise OptionError("covariances to start from must be symmetric positive definite; variances positive")
+                raise OptionError(f"{spread} to start from must be symmetric positive definite; variances positive")
         return GaussianParameters(None if means is None else frame.apply(np.asarray(means)), factors)
 
     def quantities(self, parameters: GaussianParameters) -> dict[str, tuple[tuple[str, ...], Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array, lax
 from jax.scipy.special import multigammaln
+from jaxtyping import Float
 
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
@@ -190,8 +191,12 @@ class IndependentNormalInverseWishart:
         nu = jnp.asarray(self.degrees_of_freedom) + (seen if structure.tied else seen.reshape(k))
         return means, inverse_wishart.draw(structure, sample, k, d, nu, scale + scatter)
 
-    def mode(self, structure: Covariance, statistics: Moments) -> tuple[Array, Array]:
+    def mode(
+        self, structure: Covariance, statistics: Moments, rows: Float[Array, " k"] | None = None
+    ) -> tuple[Array, Array]:
         """Give the most probable means and factors after rows with these statistics, an unknown scale integrated out.
+
+        Where a row weighs more or less than one, `rows` are how many there are.
 
         Notes
         -----
@@ -202,7 +207,7 @@ class IndependentNormalInverseWishart:
         one mode, so that the density is not below that of any covariances with these means, the last ones of EM.
         """
         d = statistics.first.shape[1]
-        seen = structure.degrees(statistics.weight, d)
+        seen = structure.degrees(statistics.weight if rows is None else rows, d)
         nu = jnp.asarray(self.degrees_of_freedom)
         nu = nu.reshape(seen.shape) if nu.ndim else nu
         degrees = nu + seen + inverse_wishart.order_of(structure, d) + 1

@@ -27,7 +27,7 @@ from bayessoft.errors import DataError, OptionError
 from bayessoft.families.family import ConjugateFamily, Sample, pytree, rows_of_a_tile
 from bayessoft.numerics import HIGHEST, Affine
 
-__all__ = ["LinearFamily", "Sums", "counts_only", "log", "log_rising", "positive", "refuse"]
+__all__ = ["LinearFamily", "Sums", "counts_only", "log", "log_rising", "positive", "refuse", "stirling"]
 
 SINGLE_ERROR = 1e-2  # nats that rounding to float32 may cost a row
 
@@ -230,19 +230,19 @@ def log(value: Array) -> Array:
 
 
 def log_rising(a: Array, x: Array) -> Array:
-    """Give the log of Gamma(a + x) / Gamma(a) for counts x >= 0, of large a without the difference of large numbers.
+    """Give the log of Gamma(a + x) / Gamma(a) for x >= 0, of large a without the difference of large numbers.
 
     From Stirling's series, Abramowitz and Stegun (1964), 6.1.41: at 16 and above its rest is below 2e-14.
     """
     large = jnp.maximum(a, 16.0)
     series = x * jnp.log(large + x) + (large - 0.5) * jnp.log1p(x / large) - x
-    series = series + _stirling(large + x) - _stirling(large)
+    series = series + stirling(large + x) - stirling(large)
     small = jnp.minimum(a, 16.0)
     return jnp.where(a < 16, gammaln(small + x) - gammaln(small), series)
 
 
-def _stirling(z: Array) -> Array:
-    """Give what log Gamma(z) has beyond ``(z - 1/2) log z - z + log(2 pi) / 2``."""
+def stirling(z: Array) -> Array:
+    """Give what log Gamma(z) has beyond ``(z - 1/2) log z - z + log(2 pi) / 2``; z >= 16."""
     square = 1 / (z * z)
     return (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680))) / z
 

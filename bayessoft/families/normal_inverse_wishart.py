@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
+from jaxtyping import Float
 
 from bayessoft.families import inverse_wishart
 from bayessoft.families.covariance import Covariance, Moments, einsum
@@ -100,10 +101,14 @@ class NormalInverseWishart:
             jnp.broadcast_to(jnp.asarray(self.scale), shape),
         )
 
-    def update(self, structure: Covariance, statistics: Moments) -> NormalInverseWishart:
+    def update(
+        self, structure: Covariance, statistics: Moments, rows: Float[Array, " k"] | None = None
+    ) -> NormalInverseWishart:
         """Give the posterior after rows with these statistics, for each component.
 
-        Gelman et al., section 3.6; in tied covariances the scatter of all clusters adds up.
+        Gelman et al., section 3.6; in tied covariances the scatter of all clusters adds up. Where a row weighs more or
+        less than one, its covariance being divided by its weight, `rows` are how many there are: those count in the
+        degrees of freedom, their weight in the precision of the mean.
         """
         k, d = statistics.first.shape
         prior = self.for_each(structure, k)
@@ -113,8 +118,9 @@ class NormalInverseWishart:
         shift = prior.mean - mean
         drawn = structure.outer(prior.mean_precision[:, None] * shift, shift)
         scale = prior.scale + statistics.about(structure, mean).second + drawn
-        seen = structure.degrees(statistics.weight, d).reshape(jnp.shape(prior.degrees_of_freedom))
-        return NormalInverseWishart(mean, kappa, prior.degrees_of_freedom + seen, scale)
+        seen = structure.degrees(statistics.weight if rows is None else rows, d)
+        degrees = prior.degrees_of_freedom + seen.reshape(jnp.shape(prior.degrees_of_freedom))
+        return NormalInverseWishart(mean, kappa, degrees, scale)
 
     def blend(self, structure: Covariance, other: NormalInverseWishart, rate: Array) -> NormalInverseWishart:
         """Give the prior whose natural parameters are blended; both have a prior for each component.
@@ -131,9 +137,11 @@ class NormalInverseWishart:
             (1 - rate) * self.scale + rate * other.scale + between,
         )
 
-    def mode(self, structure: Covariance, statistics: Moments) -> tuple[Array, Array]:
-        """Give the most probable means and factors after rows with these statistics."""
-        after = self.update(structure, statistics)
+    def mode(
+        self, structure: Covariance, statistics: Moments, rows: Float[Array, " k"] | None = None
+    ) -> tuple[Array, Array]:
+        """Give the most probable means and factors after rows with these statistics; `rows` as of `update`."""
+        after = self.update(structure, statistics, rows)
         k, d = jnp.shape(after.mean)
         drawn = structure.degrees(jnp.ones(k, after.scale.dtype), d)  # the densities of the means, given the spread
         degrees = after._degrees(structure) + drawn + after._order(structure) + 1

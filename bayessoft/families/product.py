@@ -96,6 +96,10 @@ class Product(ConjugateFamily):
         return tuple(block.family for block in self.blocks)
 
     @property
+    def labels_alone(self) -> bool:
+        return all(family.labels_alone for family in self.parts)
+
+    @property
     def labels(self) -> list[str]:
         """Give each block a name: that of its family, numbered from 1 where there are several."""
         kinds = [type(family).__name__.lower() for family in self.parts]

@@ -51,7 +51,7 @@ class Given:
     ----------
     weights : array of shape (k,) or None
     parameters : mapping of str to array
-        By the names that the family's `quantities` have; a "covariances" alone does not tell clusters apart.
+        By the names that the family's `quantities` have; "means" tell clusters apart, spreads do not.
     """
 
     weights: Float[np.ndarray, " k"] | None = None
@@ -70,7 +70,7 @@ class Given:
     @property
     def numbered(self) -> bool:
         """Whether it tells which cluster is which."""
-        return any(not name.endswith("covariances") for name in self.parameters)
+        return any(not name.endswith(("covariances", "scales", "degrees_of_freedom")) for name in self.parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,12 +322,17 @@ class Sampler(Engine):
         return lax.map(one, states) if platform() == "cpu" else jax.vmap(one)(states)
 
 
-def check_weights(engine: Engine, data: Rows) -> None:
-    """Refuse weights that the engine cannot heed."""
+def check_weights(engine: Engine, family: Any, data: Rows) -> None:
+    """Refuse weights that the engine cannot heed, of rows of this family."""
     if engine.WHOLE_WEIGHTS and (data.weights != np.round(data.weights)).any():
         raise OptionError(
             "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or use "
             "inference='nuts', which raises densities to these powers"
+        )
+    if engine.WHOLE_WEIGHTS and not family.labels_alone and (data.weights > 1).any():
+        raise OptionError(
+            f"sample_weight goes up to {data.weights.max():g}, but {family.name} draws more of a row than its label: "
+            "pass each row as often as it counts, or use inference='nuts'"
         )
 
 

@@ -116,6 +116,12 @@ class Gibbs(Sampler):
 
     def check(self, mixture: Mixture) -> None:
         drawable_only(mixture, "gibbs")
+        family: Any = mixture.family
+        if len(self.inverse_temperatures) > 1 and not family.labels_alone:
+            raise OptionError(
+                f"inverse_temperatures is {self.inverse_temperatures!r}, but {family.name} draws more of a row than "
+                "its label, which copies at other temperatures cannot: leave it out, or use inference='nuts'"
+            )
 
     def begin(self, problem: Problem) -> GibbsState:
         """Give the state before the first sweep, for each chain."""

@@ -91,8 +91,10 @@ def summary(outcome: Outcome) -> pd.DataFrame:
     estimator = outcome.estimator
     found = estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
     word, numbers = shown(outcome)
-    first = found.shape[1] - len(numbers)
-    return found.set_axis([*found.columns[:first], *(f"{word} {label}" for label in numbers)], axis=1)
+    last = found.shape[1] - len(estimator.fit_.mixture.family.BESIDE)
+    first = last - len(numbers)
+    named = [f"{word} {label}" for label in numbers]
+    return found.set_axis([*found.columns[:first], *named, *found.columns[last:]], axis=1)
 
 
 def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:

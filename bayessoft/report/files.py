@@ -54,7 +54,7 @@ def write_fit(outcome: Outcome, document: Mapping[str, Any], folder: Path) -> No
         write_table(constrained, folder / names["memberships_constrained"])
     summary(outcome).to_csv(folder / names["summary"], index_label="cluster")
     store.save(estimator, folder / names["model"], notes=outcome.notes)
-    if hasattr(estimator, "means_"):
+    if estimator.fit_.mixture.family.SHOWN == "mean":
         axes = memberships(estimator, frame, probabilities=used)
     else:
         axes = profiles(estimator, labels=list(shown(outcome)[1]))

@@ -25,13 +25,15 @@ USED = {
     "svi": CLIMBING,
 }
 """The options that each engine uses, by its name."""
+SHAPED = ("gaussian", "student-t")
+"""Families whose components have a shape of their own."""
 
 
 def check(options: Mapping[str, Any]) -> None:
     """Refuse options that the chosen engine does not use, and sizes that contradict each other."""
     engine, family = options["inference"], options["family"]
-    if options["covariance"] is not None and family != "gaussian":
-        raise OptionError(f"--covariance is for --family gaussian, not {family}: leave it out")
+    if options["covariance"] is not None and family not in SHAPED:
+        raise OptionError(f"--covariance is for --family {' or '.join(SHAPED)}, not {family}: leave it out")
     for name in dict.fromkeys(name for names in USED.values() for name in names):
         if options.get(name) is not None and name not in USED[engine]:
             others = " or ".join(other for other, names in USED.items() if name in names)
@@ -81,15 +83,17 @@ def estimator(options: Mapping[str, Any]) -> Any:
         return GaussianMixture(options["components"], covariance_type=options["covariance"], prior=prior, **given)
     from bayessoft.estimators.mixture_model import MixtureModel
 
-    return MixtureModel(options["components"], _family(options["family"], options["prior"]), **given)
+    return MixtureModel(options["components"], _family(options), **given)
 
 
-def _family(name: str, prior: str | None) -> Any:
-    """Give the name of a family, whose prior is weak, or the family without one."""
-    if prior != "none":
+def _family(options: Mapping[str, Any]) -> Any:
+    """Give the name of a family, whose prior is weak, or the family with its shape or without its prior."""
+    name, covariance = options["family"], options["covariance"]
+    if options["prior"] != "none" and covariance is None:
         return name
     module, _, kind = FAMILIES[name][0].partition(":")
-    return getattr(import_module(module), kind)(prior=None)
+    shape = {} if covariance is None else {"covariance_type": covariance}
+    return getattr(import_module(module), kind)(**shape, prior=None if options["prior"] == "none" else "weak")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .student_t import STUDENT
 from .worlds import MEMBERS
 
 FULL, TIED, DIAG, SPHERICAL = MEMBERS
@@ -989,6 +990,149 @@ FAULTS += tuple(
 )
 
 LINEAR_PARTS = ("natural", "update", "mode", "expected")
+
+STUDENT_T, DEGREES = "families.student_t:StudentT", "families.degrees_of_freedom"
+OF_FULL = {"member": STUDENT[0]}
+
+
+def certain_scales(original: Any) -> Any:
+    """Hold the scales of the rows, as the rows themselves are held."""
+    return lambda self, theta, *rest: original(self, jax.lax.stop_gradient(theta), *rest)
+
+
+def weighed_for_counted(original: Any) -> Any:
+    return lambda self, structure, statistics, rows=None: original(self, structure, statistics)
+
+
+FAULTS += (
+    Fault(
+        "additive",
+        "test_student_t_sweeps_over_parts_add_up",
+        {**OF_FULL, "offset": 0.0},
+        f"{STUDENT_T}._summed",
+        "rows weighed equally",
+        taking(lambda self, own, r, *rest: (self, own, r / jnp.maximum(r.sum(0), 1e-9), *rest)),
+    ),
+    Fault(
+        "bayes_rule",
+        "test_student_t_follows_bayes_rule_given_the_scales",
+        {**OF_FULL, "prior": "shared"},
+        f"{PRIOR}:NormalInverseWishart.update",
+        "the weight of the rows in the place of their number",
+        weighed_for_counted,
+    ),
+    Fault(
+        "bayes_rule",
+        "test_student_t_follows_bayes_rule_given_the_scales",
+        {**OF_FULL, "prior": "shared"},
+        f"{STUDENT_T}.tile_statistics",
+        "scales that do not know the columns",
+        taking(
+            lambda self, theta, *rest: (self, replace(theta, degrees_of_freedom=theta.degrees_of_freedom + 1), *rest)
+        ),
+    ),
+    Fault(
+        "mode",
+        "test_student_t_densities_are_flat_at_their_mode",
+        {**OF_FULL, "prior": "each"},
+        f"{STUDENT_T}.mode",
+        "one row less",
+        taking(lambda self, s, floor: (self, replace(s, weight=s.weight - 0.1), floor)),
+    ),
+    Fault(
+        "mode",
+        "test_student_t_densities_are_flat_at_their_mode",
+        {**OF_FULL, "prior": "none"},
+        f"{DEGREES}:most_probable",
+        "the deviation counts half",
+        lambda original: lambda rows, deviation, *rest: original(rows, deviation / 2, *rest),
+    ),
+    Fault(
+        "fast_is_plain",
+        "test_student_t_scores_are_log_densities",
+        {**OF_FULL, "fast": False, "d": 2},
+        f"{STUDENT_T}.tile_log_density",
+        "a percent more degrees of freedom",
+        taking(lambda self, t, *rest: (self, replace(t, degrees_of_freedom=1.01 * t.degrees_of_freedom), *rest)),
+    ),
+    Fault(
+        "fast_is_plain",
+        "test_student_t_statistics_touch_the_density",
+        OF_FULL,
+        f"{DEGREES}:phi",
+        "the rest of Stirling's series for all of it",
+        lambda original: lambda a: 1.001 * original(a),
+    ),
+    Fault(
+        "derivative",
+        "test_student_t_gradient_and_hessian_are_autodiffs",
+        OF_FULL,
+        f"{STUDENT_T}.tile_statistics",
+        "scales held while parameters move",
+        certain_scales,
+    ),
+    Fault(
+        "derivative",
+        "test_student_t_gradient_and_hessian_are_autodiffs",
+        OF_FULL,
+        f"{STUDENT_T}.statistics_log_density",
+        "the normaliser counts 1 % more rows",
+        taking(lambda self, theta, s: (self, theta, replace(s, weight=1.01 * s.weight))),
+    ),
+    Fault(
+        "density",
+        "test_the_prior_on_degrees_of_freedom_integrates_to_one",
+        {"shape": 30.0, "rate": 1.0},
+        f"{DEGREES}:TruncatedGamma.log_prob",
+        "a hundredth of a nat more",
+        lambda original: lambda self, value, intermediates=None: original(self, value) + 0.01,
+    ),
+    Fault(
+        "density",
+        "test_student_t_priors_are_one_density",
+        OF_FULL,
+        f"{STUDENT_T}.log_prior",
+        "degrees of freedom without a prior",
+        lambda original: lambda self, theta: self.gaussian.log_prior(theta.gaussian),
+    ),
+    Fault(
+        "equivariance",
+        "test_the_student_t_fit_of_mapped_rows_is_the_mapped_fit",
+        {**OF_FULL, "prior": "shared"},
+        f"{STUDENT_T}.standardised",
+        "the prior stays in original units",
+        lambda original: lambda self, frame: self,
+    ),
+    Fault(
+        "symmetry",
+        "test_student_t_forgets_the_order_of_clusters_rows_and_tiles",
+        {"member": STUDENT[1]},
+        f"{STUDENT_T}.arranged",
+        "degrees of freedom stay behind",
+        lambda original: (
+            lambda self, theta, order: replace(
+                original(self, theta, order), degrees_of_freedom=theta.degrees_of_freedom
+            )
+        ),
+    ),
+    Fault(
+        "tiny_worlds",
+        "test_drawn_scales_of_student_t_follow_their_distribution",
+        {},
+        f"{STUDENT_T}.tile_labelled",
+        "scales of a degree of freedom more",
+        taking(lambda self, t, *rest: (self, replace(t, degrees_of_freedom=t.degrees_of_freedom + 1), *rest)),
+    ),
+    Fault(
+        "tiny_worlds",
+        "test_slices_of_degrees_of_freedom_follow_their_density",
+        {"rows": 6.0, "deviation": -1.5},
+        f"{DEGREES}:sliced",
+        "the volume of log nu forgotten",
+        taking(lambda now, rows, deviation, shape, *rest: (now, rows, deviation, shape - 1, *rest)),
+    ),
+)
+
 COVERED = (
     "core.sweep:",
     "core.assign:",
@@ -1018,6 +1162,10 @@ COVERED = (
     *(f"{PRODUCT}.{verb}" for verb in ("update", "mode", "expected", "divergence", "tile_predictive", "log_prior")),
     "numerics:Affines.",
     *(f"families.{name}:{kind}.{part}" for name, kind in NAMES.items() for part in LINEAR_PARTS),
+    *(f"{STUDENT_T}.{part}" for part in ("tile_log_density", "tile_statistics", "statistics_log_density", "mode")),
+    f"{STUDENT_T}.tile_labelled",
+    f"{DEGREES}:TruncatedGamma.log_prob",
+    f"{DEGREES}:sliced",
 )
 """Beginnings of targets of which each has at least one fault: the pass, the assignment, the dual, both forms of the
 score, the statistics, the mode, the priors and their posteriors, and the drawing of labels."""

@@ -6,7 +6,7 @@ import pytest
 
 from bayessoft import GaussianMixture
 
-from . import linear
+from . import linear, student_t
 from .worlds import (
     MEMBERS,
     label,
@@ -116,3 +116,22 @@ def test_linear_sweeps_over_parts_add_up(name):
     close(total([passed(x[part], w[part]) for part in (slice(0, 10), slice(10, None))]), whole, **TOLERANCE[0.0])
     close(passed(x, w, 7), whole, **TOLERANCE[0.0])
     close(passed(np.repeat(x, w.astype(int), axis=0), np.ones(int(w.sum()))), whole, **TOLERANCE[0.0])
+
+
+@student_t.members
+@pytest.mark.parametrize("offset", [0.0, pytest.param(1e4, marks=pytest.mark.statistical)])
+def test_student_t_sweeps_over_parts_add_up(member, offset):
+    """Halves, tiles of other sizes, and rows of weight 2 in the place of two rows."""
+    x, w = points(24, D, offset=offset), np.where(np.arange(24) % 4, 1.0, 2.0)
+    theta, logs = student_t.parameters(member, K, D, offset=offset), np.log(proportions(K))
+
+    def passed(x, w, tile_rows=8):
+        rows = laid_out(x, w, tile_rows)
+        assert bool(member.safe(theta, rows.radius)) is (offset == 0)
+        value, s = swept(member, theta, logs, rows)
+        return value, s.weight, s.deviation, s.entropy, s.moments.weight, s.moments.first, s.moments.second
+
+    whole = passed(x, w)
+    close(total([passed(x[part], w[part]) for part in (slice(0, 10), slice(10, None))]), whole, **TOLERANCE[offset])
+    close(passed(x, w, 7), whole, **TOLERANCE[offset])
+    close(passed(np.repeat(x, w.astype(int), axis=0), np.ones(int(w.sum()))), whole, **TOLERANCE[offset])

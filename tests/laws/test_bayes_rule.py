@@ -5,6 +5,8 @@ The posteriors are conjugate ones, written here from Gelman et al., *Bayesian Da
 them, and against the rule itself.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from bayessoft.families.covariance import Moments
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.weights import Dirichlet
 
-from . import linear
+from . import linear, student_t
 from .worlds import (
     MEMBERS,
     dense,
@@ -229,3 +231,36 @@ def test_linear_families_follow_bayes_rule(name, prior):
 def spread(prior):
     """A prior with a leading axis over the components."""
     return jax.tree.map(lambda value: np.broadcast_to(value, (K, value.shape[-1])), prior)
+
+
+@pytest.mark.parametrize("prior", [pytest.param("shared", marks=pytest.mark.statistical), "each"])
+@student_t.members
+def test_student_t_follows_bayes_rule_given_the_scales(member, prior):
+    """Prior times density of rows and scales, over the posterior given the scales and their gamma densities.
+
+    Rows count in the degrees of freedom of the posterior, their scales in everything else.
+    """
+    from scipy.stats import gamma
+
+    plain, member = student_t.gaussian(member), student_t.under(member, prior, K, D)
+    x, r = points(N, D), shares(N, K)
+    start = student_t.parameters(member, K, D, seed=50)
+    statistics = statistics_of(member, start, x, r, False)
+    scales = student_t.expected_scales(member, start, x)
+    weighed = updated(plain.__class__(member.covariance_type, member.prior.components), x, r * scales)
+    count, more = r.sum(1), (r * scales).sum(1)
+    extra = {"full": count - more, "tied": np.sum(count - more), "diag": count - more, "spherical": D * (count - more)}
+    posterior = replace(weighed, degrees_of_freedom=weighed.degrees_of_freedom + extra[member.covariance_type])
+    constants = []
+    for seed in range(5):
+        theta = student_t.parameters(member, K, D, seed=seed)
+        nu = np.asarray(theta.degrees_of_freedom)
+        value = member.log_prior(theta) + member.statistics_log_density(theta, statistics)
+        value -= posterior.log_density(member.gaussian.structure, theta.means, theta.factors)
+        value -= student_t.log_prior_of_degrees(member.prior, nu)
+        # of the scales: the gamma's log density is linear in u and log u, so the statistics have its expectation
+        at_one = gamma.logpdf(1.0, nu / 2, scale=2 / nu)
+        constants.append(float(value - np.sum(count * at_one + nu / 2 * np.asarray(statistics.deviation))))
+    np.testing.assert_allclose(constants, constants[0], rtol=0, atol=1e-9)  # as of Gaussians
+    found = member.prior.components.update(member.gaussian.structure, statistics.moments, statistics.weight)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), found, posterior)

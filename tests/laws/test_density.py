@@ -1,5 +1,7 @@
 """Law "density": what is called a density integrates to 1, and a prior is one density, drawn from or evaluated."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,10 @@ from numpyro.infer.util import log_density
 from scipy.stats import norm
 
 from bayessoft import GaussianMixture, IndependentNormalInverseWishart, NormalInverseWishart
+from bayessoft.families.family import seeded
 from bayessoft.families.weights import Dirichlet
 
-from . import linear
+from . import linear, student_t
 from .test_bayes_rule import SCALES, conditionals, nothing
 from .worlds import KINDS, MEMBERS, independent, label, points, some, start, with_prior
 
@@ -193,3 +196,52 @@ def test_linear_objectives_are_log_density_plus_log_prior(name):
         linear.log_prior(name, family.prior, theta) + Dirichlet([2.0] * K).log_density(jnp.asarray(model.weights_))
     ) / N
     np.testing.assert_allclose(model.lower_bound_, expected, atol=1e-9)  # as of Gaussians
+
+
+@pytest.mark.parametrize("kind", [pytest.param("full", marks=pytest.mark.statistical), "diag"])
+def test_student_t_densities_integrate_to_one(kind):
+    """In the plane, by polar coordinates about a point inside; the log of the radius takes in the heavy tails."""
+    from bayessoft import MixtureModel, StudentT
+
+    x = points(N, 2)
+    model = MixtureModel(K, StudentT(kind, 2.0, "weak"), max_iter=2, random_state=0).fit(x)
+    log_radius, angle = np.linspace(-9, 18, 900), np.linspace(0, 2 * np.pi, 257)[:-1]
+    radius, turn = np.meshgrid(np.exp(log_radius), angle, indexing="ij")
+    grid = x.mean(0) + np.stack([radius * np.cos(turn), radius * np.sin(turn)], -1).reshape(-1, 2)
+    mass = np.exp(model.score_samples(grid)).reshape(radius.shape) * radius**2
+    total = mass.sum() * (log_radius[1] - log_radius[0]) * (angle[1] - angle[0])
+    # beyond exp(18) lie exp(-36), within exp(-9) exp(-18); between, even grids of smooth functions
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape, rate", [(2.0, 0.1), (1.0, 0.01), (30.0, 1.0)])
+def test_the_prior_on_degrees_of_freedom_integrates_to_one(shape, rate):
+    from scipy.stats import kstest
+
+    from bayessoft.families.degrees_of_freedom import TruncatedGamma
+
+    prior = TruncatedGamma(shape, rate)
+    ends, weights = np.polynomial.legendre.leggauss(200)  # exact for polynomials of degree 399
+    nu = 1 + 199 * (ends + 1) / 2
+    np.testing.assert_allclose(np.sum(weights * np.exp(prior.log_prob(jnp.asarray(nu)))) * 199 / 2, 1, rtol=1e-12)
+    drawn = np.asarray(prior.sample(jax.random.key(0), (4000,)))
+    below = (prior._below(np.sort(drawn)) - prior._below(1.0)) / prior.mass
+    assert ((drawn >= 1) & (drawn <= 200)).all()
+    assert kstest(np.asarray(below), "uniform").pvalue > 1e-4  # and the seed is fixed
+
+
+@student_t.members
+def test_student_t_priors_are_one_density(member):
+    """What is drawn has the density of its sites, beside that of Gaussian components; parameters are their sites."""
+    member = student_t.under(member, "each", K, 2)
+    theta = jax.jit(lambda key: member.draw(seeded(key), K))(jax.random.key(4))
+    sites = member.sites(theta)
+    again = member.draw(lambda name, _: sites[name], K)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), again, theta)
+    of_degrees = student_t.log_prior_of_degrees(member.prior, np.asarray(theta.degrees_of_freedom))
+    expected = member.gaussian.log_prior(theta.gaussian) + of_degrees
+    np.testing.assert_allclose(member.log_prior(theta), expected, rtol=1e-11)
+    fixed = replace(member, degrees_of_freedom=4.0)
+    assert set(fixed.sites(theta)) == set(sites) - {"degrees_of_freedom"}
+    np.testing.assert_allclose(fixed.log_prior(theta), member.gaussian.log_prior(theta.gaussian), rtol=1e-14)
+    assert (fixed.draw(seeded(jax.random.key(0)), K).degrees_of_freedom == 4).all()

@@ -13,7 +13,7 @@ from jax.scipy.special import gammaln
 from bayessoft.core import sweep as core
 from bayessoft.families.gaussian import GaussianParameters
 
-from . import linear
+from . import linear, student_t
 from .worlds import (
     MEMBERS,
     covariances,
@@ -137,3 +137,37 @@ def dist_log_prob(name, theta, x):
         return jnp.sum(x * jnp.log(theta.shares)[:, None], -1) + constant
     ones = np.hstack([x[:, [j]] == np.arange(most) for j, most in enumerate(linear.LEVELS)])
     return jnp.log(theta.probabilities) @ ones.T
+
+
+@pytest.mark.parametrize("member", student_t.some("full"))
+def test_student_t_gradient_and_hessian_are_autodiffs(member):
+    """In degrees of freedom too; the weights of the rows move with all parameters."""
+    u, build = unconstrained(student_t.gaussian(member))
+    u = jnp.concatenate([u, jnp.log(jnp.array([2.5, 30.0]))])
+
+    def built(u, offset):
+        theta, log_weights = build(u[:-K], offset)
+        return student_t.StudentTParameters(theta.means, theta.factors, jnp.exp(u[-K:])), log_weights
+
+    def fast(u, offset, rows):
+        return core.log_likelihood(member, *built(u, offset), rows)
+
+    def plain(u, offset, rows):
+        theta, log_weights = built(u, offset)
+        mixture = dist.MixtureSameFamily(dist.Categorical(logits=log_weights), member.likelihood(theta))
+        return jnp.sum(rows.w.ravel() * mixture.log_prob(jnp.swapaxes(rows.x, 1, 2).reshape(-1, D)))
+
+    def orders(f):
+        def derivatives(u, offset, rows):
+            along = jax.vmap(lambda e: jax.jvp(lambda v: jax.value_and_grad(f)(v, offset, rows), (u,), (e,)))
+            return jax.tree.leaves(along(jnp.eye(len(u))))
+
+        return jax.jit(derivatives)
+
+    ours, theirs = orders(fast), orders(plain)
+    for offset in (0.0, 1e4):
+        x, w = points(N, D, offset=offset), np.random.default_rng(2).random(N) + 0.5
+        rows = laid_out(x, w, 8)
+        assert bool(member.safe(built(u, offset)[0], rows.radius)) is (offset == 0)
+        for a, b in zip(ours(u, offset, rows), theirs(u, offset, rows), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 if offset == 0 else 1e-7)  # as of Gaussians

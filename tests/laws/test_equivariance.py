@@ -8,6 +8,7 @@ import pytest
 
 from bayessoft import GaussianMixture, IndependentNormalInverseWishart
 
+from . import student_t
 from .worlds import MEMBERS, PRIORS, independent, label, points, some, start, with_prior
 
 N, K, D = 54, 3, 2
@@ -79,3 +80,32 @@ def test_a_default_start_and_the_named_priors_follow_too(member, prior):
     np.testing.assert_allclose(other.weights_, one.weights_, **CLOSE)
     np.testing.assert_allclose(other.means_, one.means_ @ a + SHIFT, **CLOSE)
     np.testing.assert_allclose(other.covariances_, mapped_spread(kind, a, one.covariances_), **CLOSE)
+
+
+@pytest.mark.parametrize("prior", [pytest.param("none", marks=pytest.mark.statistical), "shared"])
+@student_t.members
+def test_the_student_t_fit_of_mapped_rows_is_the_mapped_fit(member, prior):
+    from bayessoft import MixtureModel, StudentT, StudentTPrior
+
+    kind, x = member.covariance_type, points(N, D)
+    a, begin = MAPS[kind], student_t.parameters(member, K, D)
+    given = student_t.under(member, prior, K, D).prior
+    spread = np.asarray(member.gaussian.structure.covariance(begin.factors))
+    degrees = np.asarray(begin.degrees_of_freedom)
+    one_start = dict(means=points(K, D, seed=9), scales=spread, degrees_of_freedom=degrees)
+    moved = one_start | dict(means=one_start["means"] @ a.T + SHIFT, scales=mapped_spread(kind, a, spread))
+    there = given and StudentTPrior(mapped_prior(kind, a, given.components), given.shape, given.rate)
+
+    def fitted(rows, start, prior):
+        options = dict(weights_init=np.full(K, 1 / K), parameters_init=start, max_iter=10, tol=0)
+        return MixtureModel(K, StudentT(kind, prior=prior), **options).fit(rows)
+
+    one, other = fitted(x, one_start, given), fitted(x @ a.T + SHIFT, moved, there)
+    np.testing.assert_allclose(other.weights_, one.weights_, **CLOSE)
+    np.testing.assert_allclose(other.parameters_["means"], one.parameters_["means"] @ a.T + SHIFT, **CLOSE)
+    expected = mapped_spread(kind, a, one.parameters_["scales"])
+    np.testing.assert_allclose(other.parameters_["scales"], expected, **CLOSE)
+    degrees = [model.parameters_["degrees_of_freedom"] for model in (one, other)]
+    np.testing.assert_allclose(*degrees, rtol=1e-6)  # which the rows tell less of
+    volume = np.linalg.slogdet(a)[1]
+    np.testing.assert_allclose(other.score_samples(x @ a.T + SHIFT), one.score_samples(x) - volume, **CLOSE)

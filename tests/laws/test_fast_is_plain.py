@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from . import linear
+from . import linear, student_t
 from .worlds import MEMBERS, label, parameters, points, shares, statistics_of
 
 
@@ -92,3 +92,41 @@ def test_linear_scores_in_single_precision(name):
     found = family.tile_scores(single, jax.numpy.asarray(linear.encoded(name, x), np.float32), False)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, linear.log_pmf(name, theta, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("fast, d", [(True, 2), (False, 2), pytest.param(False, 35, marks=pytest.mark.statistical)])
+@student_t.members
+def test_student_t_scores_are_log_densities(member, fast, d):
+    """SciPy's, and those of the stated likelihood."""
+    x, theta = points(7, d), student_t.parameters(member, 2, d)
+    scores, plain = both_scores(member, theta, x, fast)
+    np.testing.assert_allclose(scores, plain, rtol=1e-10)  # as of Gaussians
+    np.testing.assert_allclose(scores, student_t.log_pdf(member, theta, x), rtol=1e-10)
+
+
+@student_t.members
+def test_student_t_statistics_touch_the_density(member):
+    """Their density is the sum over rows at their own parameters, and a bound below it elsewhere; in both forms."""
+    x, r, theta = points(7, 2), shares(7, 2), student_t.parameters(member, 2, 2)
+    product, centred = (collected(member, theta, x, r, fast) for fast in (True, False))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), product, centred)
+    expected = np.sum(r * student_t.log_pdf(member, theta, x))
+    np.testing.assert_allclose(member.statistics_log_density(theta, centred), expected, rtol=1e-12)
+    other = student_t.parameters(member, 2, 2, seed=4)
+    assert member.statistics_log_density(other, centred) < np.sum(r * student_t.log_pdf(member, other, x)) - 1e-3
+
+
+@pytest.mark.statistical
+@student_t.members
+def test_student_t_in_single_precision_far_from_the_origin(member):
+    x = points(7, 3, offset=1e5).astype(np.float32)
+    theta = student_t.parameters(member, 2, 3, offset=1e5)
+    single = jax.tree.map(lambda leaf: leaf.astype(np.float32), theta)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(np.float64), single)
+    scores = member.tile_scores(single, x.T, False)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, both_scores(member, rounded, x.astype(np.float64), False)[1], rtol=1e-4)
+    r = shares(7, 2)
+    found = statistics_of(member, single, x, r.astype(np.float32), False)
+    exact = collected(member, rounded, x.astype(np.float64), r, False)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), found, exact)

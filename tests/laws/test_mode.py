@@ -13,7 +13,7 @@ from bayessoft.families.gaussian import GaussianParameters
 from bayessoft.families.weights import Dirichlet
 from bayessoft.mixture import Mixture
 
-from . import linear
+from . import linear, student_t
 from .worlds import MEMBERS, PRIORS, independent, label, parameters, points, shares, statistics_of, with_prior
 
 K, D, N = 3, 2, 24
@@ -84,3 +84,36 @@ def test_where_nothing_is_known_modes_are_finite(name):
     theta = family.mode(linear.statistics_of(name, linear.points(name, N), np.eye(K)[:, [0] * N]), 0.0)
     scores = family.tile_scores(theta, jnp.asarray(linear.encoded(name, linear.every_row(name)[:50])), False)
     assert np.isfinite(np.asarray(scores)).all()
+
+
+@pytest.mark.parametrize("prior", [pytest.param("none", marks=pytest.mark.statistical), "each"])
+@student_t.members
+def test_student_t_densities_are_flat_at_their_mode(member, prior):
+    """That of parameters, rows and scales, in means, scale matrices and degrees of freedom, which the range holds."""
+    member, x, r = student_t.under(member, prior, K, D), points(N, D) ** 3, shares(N, K)
+    statistics = statistics_of(member, student_t.parameters(member, K, D, seed=50), x, r, False)
+    theta, structure = member.mode(statistics, 0.0), member.gaussian.structure
+    assert ((theta.degrees_of_freedom > 1.01) & (theta.degrees_of_freedom < 190)).all()
+
+    def log_posterior(means, spread, degrees):
+        if structure.matrix:
+            spread = (spread + jnp.swapaxes(spread, -1, -2)) / 2
+        at = type(theta)(means, structure.factor(spread), degrees)
+        return member.statistics_log_density(at, statistics) + member.log_prior(at)
+
+    at = theta.means, structure.covariance(theta.factors), theta.degrees_of_freedom
+    slopes = jax.jit(jax.grad(log_posterior, argnums=(0, 1, 2)))(*at)
+    for slope in slopes:
+        np.testing.assert_allclose(slope, 0, atol=1e-9)  # N terms of size 1 to 100
+    here = log_posterior(*at)
+    assert log_posterior(at[0] + 0.01, at[1] * 1.01, at[2] * 1.01) < here
+
+
+@student_t.members
+def test_where_nothing_is_known_student_t_modes_are_finite(member):
+    x = points(N, D)
+    statistics = statistics_of(member, student_t.parameters(member, K, D), x, np.eye(K)[:, [0] * N], False)
+    theta = student_t.under(member, "shared", K, D).mode(statistics, 0.0)
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(theta))
+    theta = member.mode(statistics, 1e-6 * np.eye(D) if member.gaussian.structure.matrix else 1e-6)
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(theta))

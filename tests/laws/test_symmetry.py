@@ -8,7 +8,7 @@ import pytest
 from bayessoft import GaussianMixture
 from bayessoft.core.allocate import allocate
 
-from . import linear
+from . import linear, student_t
 from .worlds import MEMBERS, label, laid_out, linear_tiles, parameters, points, proportions, rowwise, some, start, swept
 
 N, K, D = 54, 3, 2
@@ -111,3 +111,28 @@ def test_the_fit_of_linear_components_follows_the_columns(name):
     for key, value in one.parameters_.items():
         np.testing.assert_allclose(other.parameters_[key], value[:, columns], **FITTED)
     np.testing.assert_allclose(other.score_samples(x[:, columns]), one.score_samples(x), **FITTED)
+
+
+@pytest.mark.parametrize("member", student_t.some("tied"))
+def test_student_t_forgets_the_order_of_clusters_rows_and_tiles(member):
+    x, w, order = points(24, D), np.random.default_rng(1).random(24), np.random.default_rng(2).permutation(24)
+    theta, pi = student_t.parameters(member, K, D), proportions(K)
+    value, s = swept(member, theta, np.log(pi), laid_out(x, w, 8))
+    turned = member.arranged(theta, CLUSTERS)
+    other, t = swept(member, turned, np.log(pi)[CLUSTERS], laid_out(x[order], w[order], 7))
+    np.testing.assert_allclose(other, value, **CLOSE)
+    np.testing.assert_allclose(t.weight, s.weight[CLUSTERS], **CLOSE)
+    np.testing.assert_allclose(t.deviation, s.deviation[CLUSTERS], **CLOSE)
+    np.testing.assert_allclose(t.moments.first, s.moments.first[CLUSTERS], **CLOSE)
+    np.testing.assert_allclose(t.moments.second, permuted(member, s.moments.second), **CLOSE)
+
+
+def test_tiling_changes_no_scale_that_student_t_draws():
+    """Nor does a row that weighs nothing draw any."""
+    member, x = student_t.STUDENT[0], points(N, D)
+    theta, logs = student_t.parameters(member, K, D), jnp.log(proportions(K))
+    w, key = np.random.default_rng(3).integers(0, 2, N), jax.random.key(5)
+    parts = [jax.jit(allocate)(member, theta, logs, laid_out(x, w, rows), key) for rows in (8, 64)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *parts)
+    statistics = parts[0][1]
+    assert statistics.weight.sum() == w.sum() and statistics.entropy == 0 and (statistics.deviation <= 0).all()

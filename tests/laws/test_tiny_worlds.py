@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
+from scipy.special import gammaln, logsumexp
 from scipy.stats import kstest, multivariate_normal
 
 from bayessoft.core.allocate import allocate, uniforms
 
-from . import linear
+from . import linear, student_t
 from .worlds import MEMBERS, dense, label, laid_out, linear_tiles, parameters, points, proportions, rowwise, swept
 
 N, K, D = 5, 3, 2
@@ -89,3 +89,44 @@ def test_likelihood_and_memberships_of_linear_families_by_enumeration(name):
     np.testing.assert_allclose(value, evidence, rtol=1e-12)
     np.testing.assert_allclose(statistics.weight, marginals.sum(0), rtol=1e-11)
     np.testing.assert_allclose(statistics.base, linear.statistics_of(name, x, marginals.T).base, atol=1e-11)
+
+
+def test_drawn_scales_of_student_t_follow_their_distribution():
+    """One row, one cluster: over many passes the scale is a gamma number, and the statistics are those of it."""
+    from scipy.stats import gamma
+
+    member, x = student_t.STUDENT[0], points(1, D)
+    theta = student_t.parameters(member, 1, D)
+    rows, logs = laid_out(x, tile_rows=4), jnp.zeros(1)
+
+    def drawn(key):
+        s = allocate(member, theta, logs, rows, key)[1]
+        return s.moments.weight[0], s.moments.first[0], s.deviation[0]
+
+    keys = jax.random.split(jax.random.key(1), 4000)
+    scale, first, deviation = map(np.asarray, jax.jit(lambda keys: jax.lax.map(drawn, keys))(keys))
+    nu = float(theta.degrees_of_freedom[0])
+    mean = float(student_t.expected_scales(member, theta, x)[0, 0])
+    assert kstest(scale, gamma((nu + D) / 2, scale=2 * mean / (nu + D)).cdf).pvalue > 1e-4  # and the seed is fixed
+    np.testing.assert_allclose(first, scale[:, None] * (x - np.asarray(theta.means)), rtol=1e-10)
+    np.testing.assert_allclose(deviation, np.log(scale) - scale + 1, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows, deviation", [(6.0, -1.5), (0.0, 0.0), (400.0, -60.0)], ids=["few", "none", "many"])
+def test_slices_of_degrees_of_freedom_follow_their_density(rows, deviation):
+    """Chains side by side, from one place, end where the density by quadrature says."""
+    from bayessoft.families.degrees_of_freedom import sliced
+    from bayessoft.families.family import seeded
+
+    count, shape, rate = 4000, 2.0, 0.1
+
+    def step(now, key):
+        return sliced(now, jnp.full(count, rows), jnp.full(count, deviation), shape, rate, seeded(key)), None
+
+    keys = jax.random.split(jax.random.key(2), 15)
+    drawn = np.asarray(jax.jit(lambda keys: jax.lax.scan(step, jnp.full(count, 3.0), keys)[0])(keys))
+    log_nu = np.linspace(0, np.log(200), 20_001)
+    nu = np.exp(log_nu)
+    logs = rows * (nu / 2 * np.log(nu / 2) - nu / 2 - gammaln(nu / 2)) + nu * deviation / 2 - rate * nu + shape * log_nu
+    mass = np.cumsum(np.exp(logs - logs.max()))
+    assert kstest(np.log(drawn), lambda t: np.interp(t, log_nu, mass / mass[-1])).pvalue > 1e-4

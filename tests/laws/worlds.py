@@ -13,12 +13,13 @@ from bayessoft.families.gaussian import Gaussian, GaussianParameters
 from bayessoft.families.independent_normal_inverse_wishart import IndependentNormalInverseWishart
 from bayessoft.families.normal_inverse_wishart import NormalInverseWishart
 from bayessoft.families.structures import STRUCTURES
+from bayessoft.families.student_t import StudentT
 
 from .linear import LINEAR
 
 KINDS = tuple(STRUCTURES)
 MEMBERS = [Gaussian(kind) for kind in KINDS]
-CASES = {"gaussian": MEMBERS, **LINEAR}
+CASES = {"gaussian": MEMBERS, **LINEAR, "student-t": [StudentT(kind) for kind in KINDS]}
 """The members of every registered family; a test compares the names with the registry."""
 PRIORS = ("none", pytest.param("shared", marks=pytest.mark.statistical), "each")
 INDEPENDENT = ("known", "unknown")

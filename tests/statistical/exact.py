@@ -5,16 +5,17 @@ themselves: nothing of the library enters but the statement of the prior.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
 from laws import linear
 from scipy.special import gammaln, logsumexp, multigammaln
-from scipy.stats import beta, gamma, invgamma, multivariate_t
+from scipy.stats import beta, gamma, invgamma, multivariate_t, norm
 from scipy.stats import t as student
 
-from bayessoft import IndependentNormalInverseWishart, NormalInverseWishart
+from bayessoft import IndependentNormalInverseWishart, NormalInverseWishart, StudentTPrior
 
 
 @dataclass(frozen=True)
@@ -239,3 +240,52 @@ def small_linear(name: str) -> LinearWorld:
     x = np.array(every[name], float)
     further = linear.points(name, 3, seed=3) if name != "multinomial" else np.array([[4.0, 1, 0], [1, 1, 3], [0, 5, 0]])
     return LinearWorld(name, x, 2, 1.5, linear.under(name, "shared", 2).prior, further)
+
+
+class StudentWorld(World):
+    """The same for Student-t components of one column, with means, scales and degrees of freedom on a grid."""
+
+    @cached_property
+    def grid(self) -> tuple[np.ndarray, ...]:
+        """Means, scales and degrees of freedom, and the log mass that the prior gives to each."""
+        prior, shape, rate = self.prior.components, self.prior.shape, self.prior.rate
+        ends, weights = np.polynomial.legendre.leggauss(24)
+        nu = np.exp((ends + 1) / 2 * np.log(200))
+        of_nu = gamma(shape, scale=1 / rate).logpdf(nu) + np.log(nu) + np.log(weights)
+        log_variance, z = np.linspace(-4, 6, 81), np.linspace(-7, 7, 81)
+        variance = np.exp(log_variance)
+        of_variance = invgamma(prior.degrees_of_freedom / 2, scale=prior.scale / 2).logpdf(variance) + log_variance
+        means = prior.mean + z[:, None] * np.sqrt(variance / prior.mean_precision)
+        logs = (norm.logpdf(z)[:, None] + of_variance)[:, :, None] + of_nu
+        return means[:, :, None], np.sqrt(variance)[:, None], nu, logs - logsumexp(logs)
+
+    @cached_property
+    def known(self) -> dict[bytes, tuple[float, np.ndarray]]:
+        """What is found of a set of rows: its log evidence, and the density of further rows."""
+        return {}
+
+    def of_rows(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give the log evidence of rows of a cluster, and the density of further rows at the points."""
+        if x.tobytes() not in self.known:
+            means, scales, nu, logs = self.grid
+            joint = logs + sum(student.logpdf(row, nu, means, scales) for row in x[:, 0])
+            evidence = logsumexp(joint)
+            mass = np.exp(joint - evidence)
+            density = [np.sum(mass * student.pdf(point, nu, means, scales)) for point in self.points[:, 0]]
+            self.known[x.tobytes()] = float(evidence), np.array(density)
+        return self.known[x.tobytes()]
+
+    def log_evidence(self, z: np.ndarray) -> float:
+        """Log density of rows with these labels, parameters integrated out."""
+        return sum(self.of_rows(self.x[z == j])[0] for j in range(self.k))
+
+    def predictive(self, z: np.ndarray) -> np.ndarray:
+        """Density of further rows at the points under each cluster."""
+        return np.array([self.of_rows(self.x[z == j])[1] for j in range(self.k)])
+
+
+def small_student() -> StudentWorld:
+    """Five rows that two clusters share in doubt, one of them far out."""
+    prior = StudentTPrior(NormalInverseWishart(np.array([1.0]), 0.5, 5.0, np.array([1.5])), 2.0, 0.2)
+    x, points = np.array([[0.0], [0.5], [2.4], [3.0], [7.0]]), np.array([[0.2], [1.5], [4.0]])
+    return StudentWorld("diag", x, 2, 1.5, prior, points)

@@ -9,12 +9,23 @@ import pandas as pd
 import pytest
 from laws import linear
 from scipy.stats import skew
+from scipy.stats import t as student
 from sklearn.exceptions import ConvergenceWarning
 
-from bayessoft import CAVI, NUTS, Gaussian, GaussianMixture, Gibbs, MixtureModel, NormalInverseWishart, Product
+from bayessoft import (
+    CAVI,
+    NUTS,
+    Gaussian,
+    GaussianMixture,
+    Gibbs,
+    MixtureModel,
+    NormalInverseWishart,
+    Product,
+    StudentT,
+)
 from bayessoft.arviz_io import ess, quantities
 
-from .exact import World, small, small_independent, small_linear, small_product
+from .exact import World, small, small_independent, small_linear, small_product, small_student
 
 PENGUINS = Path(__file__).parents[2] / "examples" / "data" / "penguins.csv"
 KINDS = ("full", "tied", "diag", "spherical")
@@ -274,3 +285,36 @@ def test_gibbs_and_nuts_agree_on_penguins():
     (one, error), (other, its) = found
     # 24 comparisons: a false alarm in about one of 700 seeds, and the seed is fixed
     assert (np.abs(one - other) < 4 * np.hypot(error, its)).all()
+
+
+def sampled_student(world: World, engine: Any) -> dict[str, np.ndarray]:
+    """The same of Student-t components."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MixtureModel(
+            world.k,
+            StudentT(world.kind, prior=world.prior),
+            weight_concentration_prior=world.alpha,
+            inference=engine,
+            random_state=0,
+        ).fit(world.x)
+    found = {name: values for name, (_, values) in quantities(model.fit_).items()}
+    weights, degrees = found["weights"], found["degrees_of_freedom"]
+    means, scales = found["means"][..., 0], np.sqrt(found["scales"][..., 0])
+
+    def densities(x: np.ndarray) -> np.ndarray:
+        each = [student.pdf(row, degrees, means, scales) * weights for row in x[:, 0]]
+        return np.stack(each, -2)
+
+    joint = densities(world.x)
+    r = joint / joint.sum(-1, keepdims=True)
+    together = np.einsum("csnk,csmk->csnm", r, r)[..., *np.triu_indices(len(world.x), 1)]
+    density = densities(world.points).sum(-1)
+    return {"together": together, "density": density, "larger": weights.max(-1, keepdims=True)}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("engine", [Gibbs(draws=20_000), NUTS(draws=5000, target_accept=0.95)], ids=["gibbs", "nuts"])
+def test_samplers_are_exact_for_student_t(engine):
+    world = small_student()
+    agrees(world, sampled_student(world, engine), True)

@@ -23,6 +23,8 @@ from bayessoft import (
     NormalInverseWishart,
     Poisson,
     Product,
+    StudentT,
+    StudentTPrior,
     calibrate,
 )
 from bayessoft.errors import OptionError
@@ -113,12 +115,13 @@ FAMILIES = {
     "bernoulli": Bernoulli(Beta(1.5, np.array([2.0, 0.8]))),
     "categorical": Categorical(Dirichlet(1.2), (2, 3)),
     "multinomial": Multinomial(Dirichlet(np.array([0.8, 1.0, 2.0])), 5),
+    "student-t": StudentT("full", prior=StudentTPrior(NormalInverseWishart(np.zeros(2), 0.3, 5.0, np.eye(2)))),
 }
 
 
 @pytest.mark.statistical
 def test_gibbs_is_calibrated_for_every_family():
-    """Every conjugate family but the Gaussian, whose structures are above."""
+    """Every family but the Gaussian, whose structures are above."""
     assert FAMILIES.keys() | {"gaussian"} == REGISTRY.keys()
     mixed = Product([(FAMILIES["poisson"], [3, 0]), (world().family, [1, 4]), (FAMILIES["categorical"], [2, 5])])
     every = FAMILIES | {"product": mixed}

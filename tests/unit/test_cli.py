@@ -524,7 +524,11 @@ def test_a_truncated_model_is_refused(run, fitted, tmp_path):
         (["--inference", "nuts", "--prior", "none"], 2, "--prior none leaves nuts without a posterior"),
         (["--inference", "nuts", "--columns", "a", "--sizes", "12,12"], 2, "cannot be met by inference='nuts'"),
         (["--family", "poison"], 2, "'gaussian', 'poisson'"),
-        (["--family", "poisson", "--covariance", "full"], 2, "--covariance is for --family gaussian, not poisson"),
+        (
+            ["--family", "poisson", "--covariance", "full"],
+            2,
+            "--covariance is for --family gaussian or student-t, not poisson",
+        ),
         (["--family", "poisson", "--columns", "a"], 1, "Poisson components need counts"),
         (["--family", "bernoulli", "--columns", "colour"], 1, "column 'colour' has 1 answer, 'red': leave it out"),
         (["--family", "bernoulli"], 1, "no column is of two answers among"),
