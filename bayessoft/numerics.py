@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from scipy.linalg import solve_triangular
 
 from bayessoft.errors import OptionError
 
-__all__ = ["HIGHEST", "Affine", "Affines", "all_finite", "bucket", "platform", "scoped", "standardising"]
+__all__ = ["HIGHEST", "Affine", "Affines", "all_finite", "balanced", "bucket", "platform", "scoped", "standardising"]
 
 HIGHEST = lax.Precision.HIGHEST
 """Precision of every matrix product: GPUs and TPUs otherwise round float32 to a few digits."""
@@ -196,3 +197,16 @@ def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     covariance = second - np.outer(first, first)
     np.fill_diagonal(covariance, np.where(high > low, np.maximum(np.diag(covariance), 0.0), 0.0))
     return middle + unit * first, unit, covariance
+
+
+def balanced(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put points of blocks of columns side by side, such that distances count no block for more than another.
+
+    Of each pair of points the first ones are scaled as the second ones, whose variances then sum to 1.
+    """
+    if len(blocks) == 1:
+        return blocks[0]
+    units = [np.sqrt(total) if (total := some.var(0).sum()) > 0 else 1.0 for _, some in blocks]
+    every = zip(*((x / unit, some / unit) for (x, some), unit in zip(blocks, units, strict=True)), strict=True)
+    x, some = (np.concatenate(parts, 1) for parts in every)
+    return x, some

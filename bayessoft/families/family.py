@@ -29,7 +29,6 @@ __all__ = [
     "GibbsFamily",
     "Sample",
     "SweptFamily",
-    "balanced",
     "lacking",
     "moved",
     "pytree",
@@ -69,19 +68,6 @@ def moved(leaf: Any, order: Any) -> Any:
     """Reorder an array with axes (..., k, more) by orders of shape (..., k)."""
     take: Any = np.take_along_axis if isinstance(leaf, np.ndarray) else jnp.take_along_axis
     return take(leaf, order.reshape(order.shape + (1,) * (leaf.ndim - order.ndim)), order.ndim - 1)
-
-
-def balanced(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Put points of blocks of columns side by side, such that distances count no block for more than another.
-
-    Of each pair of points the first ones are scaled as the second ones, whose variances then sum to 1.
-    """
-    if len(blocks) == 1:
-        return blocks[0]
-    units = [np.sqrt(total) if (total := some.var(0).sum()) > 0 else 1.0 for _, some in blocks]
-    every = zip(*((x / unit, some / unit) for (x, some), unit in zip(blocks, units, strict=True)), strict=True)
-    x, some = (np.concatenate(parts, 1) for parts in every)
-    return x, some
 
 
 class Family(ABC):

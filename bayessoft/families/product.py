@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Key
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.blocks import Block, Places, SideBySide, placed, stated
-from bayessoft.families.family import ConjugateFamily, Sample, SweptFamily, balanced, pytree
-from bayessoft.numerics import Affines
+from bayessoft.families.family import ConjugateFamily, Sample, SweptFamily, pytree
+from bayessoft.numerics import Affines, balanced
 
 __all__ = ["Product", "Together"]
 

@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 
 from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
-from bayessoft.families.family import SweptFamily, balanced, seeded
+from bayessoft.families.family import SweptFamily, seeded
 from bayessoft.inference.engine import Problem
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
-from bayessoft.numerics import all_finite, standardising
+from bayessoft.numerics import all_finite, balanced, standardising
 
 __all__ = ["begin", "begin_chains", "begin_inside"]
 

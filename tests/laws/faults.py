@@ -893,7 +893,7 @@ FAULTS += tuple(
         (
             "test_no_block_dominates_where_starts_are_sought",
             {},
-            "families.family:balanced",
+            "numerics:balanced",
             "blocks as they are",
             lambda original: lambda blocks: tuple(np.concatenate(side, 1) for side in zip(*blocks, strict=True)),
         ),

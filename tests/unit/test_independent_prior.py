@@ -96,6 +96,7 @@ def test_in_single_precision():
     np.testing.assert_allclose(np.sort(single.means_, 0), np.sort(double.means_, 0), rtol=1e-2)  # tol is 1e-3
 
 
+@pytest.mark.statistical
 def test_draws_are_saved_checked_and_weighed_against_the_prior(tmp_path):
     gm = GaussianMixture(2, **OPTIONS, inference=Gibbs(draws=300, warmup=100, chains=2)).fit(X)
     assert gm.status_.labelled
