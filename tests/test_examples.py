@@ -13,12 +13,8 @@ from bayessoft.status import Status
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
-PAGES = (
-    "tutorial",
-    "families",
-    "adding_a_family",
-    "checking",
-)  # whose Python blocks are one script each, with what it prints
+# Pages whose Python blocks are one script each, with what it prints.
+PAGES = ("tutorial", "families", "adding_a_family", "checking")
 
 # Lines (regular expressions) that each script prints, and files that it writes into the folder it is given.
 EXPECTED: dict[str, tuple[list[str], list[str]]] = {
@@ -107,7 +103,7 @@ def test_every_script_is_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-SLOW = set(EXPECTED) - {"penguins.py", "draw_readme_picture.py"}
+SLOW = set(EXPECTED) - {"draw_readme_picture.py"}
 NAMES = [pytest.param(name, marks=pytest.mark.statistical if name in SLOW else ()) for name in EXPECTED]
 
 

@@ -75,7 +75,7 @@ def close(a, b, rtol=1e-11, atol=1e-11):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=rtol, atol=atol), a, b)
 
 
-@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
+@pytest.mark.parametrize("fast", [pytest.param(False, marks=pytest.mark.statistical), True], ids=["plain", "fast"])
 def test_scores_are_the_densities_of_the_blocks_together(fast):
     family, x, theta = world(), table(12), parameters()
     rows = jnp.asarray(family.encoded(x)).T
@@ -300,7 +300,8 @@ def test_the_fit_of_mapped_rows_is_the_mapped_fit():
     close(one.score_samples(x), logs, rtol=1e-9)
 
 
-@pytest.mark.parametrize("inference", ["em", pytest.param("cavi", marks=pytest.mark.statistical)])
+@pytest.mark.statistical
+@pytest.mark.parametrize("inference", ["em", "cavi"])
 def test_densities_integrate_to_one(inference):
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.integers(0, 3, 40), 5 + 3 * rng.normal(size=40), rng.poisson(2.0, 40)])

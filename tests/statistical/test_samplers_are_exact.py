@@ -234,6 +234,7 @@ def test_samplers_are_exact_for_a_product(engine):
     agrees(world, sampled_product(world, engine), True)
 
 
+@pytest.mark.statistical
 def test_gibbs_is_near_the_truth_for_a_linear_family(name="poisson"):
     world = small_linear(name)
     agrees(world, sampled_linear(world, Gibbs(draws=3000, warmup=200, chains=2)), False)

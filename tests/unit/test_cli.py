@@ -215,7 +215,7 @@ def test_draws_give_intervals_and_a_posterior(run, small, engine):
     for (low, high), weight in zip(found["weight_intervals"], found["weights"], strict=True):
         assert 0 < low < weight < high < 1
     for (low, high), size in zip(found["size_intervals"], found["sizes"], strict=True):
-        assert low <= size + 1e-9 <= high + 2e-9
+        assert low - 1e-3 <= size <= high + 1e-3  # a mean, of clusters that no row is between
     assert set(found["files"].values()) == entries(out)
     memberships = pd.read_csv(out / "memberships.csv")
     for name in ("cluster_0", "cluster_1"):
@@ -246,7 +246,8 @@ def test_a_run_that_is_kept_goes_on(run, small, tmp_path):
     assert more.shape == (1, 30, 2)
 
 
-@pytest.mark.parametrize("engine", ["cavi", pytest.param("gibbs", marks=pytest.mark.statistical)])
+@pytest.mark.statistical
+@pytest.mark.parametrize("engine", ["cavi", "gibbs"])
 def test_other_engines_leave_the_same_files(run, small, engine):
     out = small.parent / "out"
     few = ["--chains", 2, "--draws", 30, "--warmup", 60] if engine == "gibbs" else ["--n-init", 2]
@@ -406,7 +407,7 @@ def test_draws_are_diagnosed(run, tmp_path):
 
 def test_what_is_wrong_with_draws_is_named(capsys):
     checks = {"rhat": {"rates": 1.2, "weights": None}, "ess": {"rates": 300.0, "weights": None}}
-    checks |= {"divergent": 0.25, "unclear": 0.5, "modes": [0, 1, 0]}
+    checks |= {"divergent": 0.25, "unclear": 0.5, "modes": [0, 1, 0], "pareto_k": None}
     found = {"checks": checks, "family": "poisson", "clusters": ["cluster_0"], "inference": "nuts", "chains": 3}
     found |= {"limits": {"rhat": 1.05, "ess": 150, "unclear": 0.1, "divergent": 0.01, "modes": 1}, "draws": 7}
     found |= {"status_text": "sampled, but", "elbo": None, "duality_gap": None}

@@ -202,9 +202,8 @@ def test_refusals(engine, options, message):
         GaussianMixture(3, inference=engine, **options).fit(clusters())
 
 
-def test_fractional_weights_are_refused_by_name_and_leave_an_earlier_fit_alone():
-    gm = fitted(Gibbs(20, 10, 1))
-    means = gm.means_
+def test_fractional_weights_are_refused_by_name_and_leave_an_earlier_fit_alone(three):
+    gm, means = three, three.means_
     with pytest.raises(OptionError, match="sample_weight holds fractions.*inference='nuts'"):
         gm.fit(np.ones((5, 3)), sample_weight=np.full(5, 0.5))
     assert gm.means_ is means

@@ -28,6 +28,7 @@ class Scales:
         return dist.Exponential(rate[:, None]).to_event(1)
 
 
+@pytest.mark.statistical
 def test_a_family_of_ones_own_in_batches():
     rate = np.array([0.02, 5.0])[np.arange(300) % 2]
     waits = np.random.default_rng(1).exponential(1 / rate)[:, None]

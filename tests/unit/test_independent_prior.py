@@ -80,6 +80,7 @@ def test_clusters_with_other_priors_do_not_change_places():
 OPTIONS = dict(covariance_type="diag", prior="independent", weight_concentration_prior=1.5, random_state=0)
 
 
+@pytest.mark.statistical
 def test_em_never_falls_and_gradients_end_where_it_does():
     em = GaussianMixture(2, **OPTIONS, tol=1e-10, max_iter=500).fit(X)
     assert em.converged_

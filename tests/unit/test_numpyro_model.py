@@ -105,6 +105,7 @@ def test_prior_predictive():
     assert abs(float(np.median(samples["x"][..., 1])) - 2.0) < 0.6
 
 
+@pytest.mark.statistical
 def test_it_runs_in_mcmc():
     mcmc = MCMC(NUTS(stated("spherical").numpyro_model), num_warmup=20, num_samples=20, progress_bar=False)
     mcmc.run(jax.random.key(0), X=X)
