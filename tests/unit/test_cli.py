@@ -219,8 +219,8 @@ def test_draws_give_intervals_and_a_posterior(run, small, engine):
     assert set(found["files"].values()) == entries(out)
     memberships = pd.read_csv(out / "memberships.csv")
     for name in ("cluster_0", "cluster_1"):
-        assert (memberships[f"{name}_low"] <= memberships[name] + 1e-9).all()
-        assert (memberships[name] <= memberships[f"{name}_high"] + 1e-9).all()
+        assert (memberships[f"{name}_low"] <= memberships[name] + 1e-3).all()
+        assert (memberships[name] <= memberships[f"{name}_high"] + 1e-3).all()
     with xarray.open_dataset(out / "posterior.nc", group="posterior", engine="h5netcdf") as posterior:
         assert dict(posterior.sizes) == {"chain": 2, "draw": 30, "cluster": 2, "feature": 2, "feature_bis": 2}
         assert list(posterior["feature"].values) == ["a", "b"]
