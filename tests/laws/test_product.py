@@ -217,6 +217,7 @@ def test_modes_are_those_of_the_blocks():
         assert all(log_posterior(each) < top for each in moved)
 
 
+@pytest.mark.statistical
 def test_one_cluster():
     n, family = 5, world("shared", k=1)
     x, mixture = table(n), Mixture(1, world("shared", k=1), Dirichlet(1.5).checked(1))

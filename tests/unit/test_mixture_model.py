@@ -89,6 +89,7 @@ def test_a_gaussian_model_is_the_gaussian_mixture():
     np.testing.assert_allclose(one.parameters_["covariances"], other.covariances_)
 
 
+@pytest.mark.statistical
 def test_gradients_climb_to_the_mode_that_em_finds():
     X = TABLES["poisson"]
     options = dict(weight_concentration_prior=2.0)

@@ -29,7 +29,9 @@ def double():
         yield
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "diag" else pytest.mark.statistical) for kind in KINDS]
+)
 def test_three_densities_are_the_plain_one(kind, double):
     mixture = stated(kind)
     trace = handlers.trace(handlers.seed(mixture.numpyro_model, 0)).get_trace(X)
@@ -83,6 +85,7 @@ def test_a_row_in_a_plate_with_a_gradient_in_the_row(double):
         jax.grad(lambda x: mixture.table_distribution(weights, theta, 13).log_prob(x))(jnp.asarray(X))
 
 
+@pytest.mark.statistical
 def test_a_weak_prior_is_taken_from_the_rows():
     model = Mixture(2).numpyro_model
     trace = handlers.trace(handlers.seed(model, 0)).get_trace(X)

@@ -78,6 +78,7 @@ def test_everything_comes_back(fitted, saved):
     assert {path.name for path in saved.iterdir()} == {"manifest.json", "arrays.safetensors"}
 
 
+@pytest.mark.statistical
 def test_a_prior_an_engine_and_unnamed_columns_come_back(tmp_path):
     fitted = GaussianMixture(
         2, prior="weak", weight_concentration_prior=2.0, inference=EM(n_init=2), random_state=0

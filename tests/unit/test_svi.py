@@ -84,6 +84,7 @@ def test_batches_stand_for_all_rows():
             assert {round(float(field(one).sum()), 6) for one in seen} == {round(float(field(whole).sum()), 6)}
 
 
+@pytest.mark.statistical
 def test_one_batch_without_memory_is_cavi():
     x = clusters(60)
     with scoped(np.dtype(float)):
