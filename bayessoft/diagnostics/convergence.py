@@ -111,7 +111,8 @@ def judge(found: Checks, ended: Status) -> Status:
     if found.pareto_k is not None:
         if found.unclear > UNCLEAR:
             return Status.LABELS_UNCLEAR
-        return Status.GUIDE_FAR if found.pareto_k > PARETO and ended is Status.CONVERGED else ended
+        near = found.pareto_k <= PARETO  # false of NaN, too
+        return Status.GUIDE_FAR if not near and ended is Status.CONVERGED else ended
     status = _judged(found)
     return ended if ended.early and status in (Status.SAMPLED, Status.NOT_MIXED) else status
 

@@ -112,8 +112,7 @@ class GuidedSVI(Climber):
         self, mixture: Mixture, rows: Tiles, state: GuidedState
     ) -> tuple[GuidedState, Array]:
         """Pass over the batches in random order, often enough for some updates."""
-        anywhere = mixture.draw(seeded(jax.random.key(0)))  # the state says where the guide is
-        svi = self._ready(mixture, rows, *anywhere, jax.random.key(0))[0]
+        svi = self._somewhere(mixture, rows)
         key, own = jax.random.split(jax.random.wrap_key_data(state.key))
         passes = -(-UPDATES // len(rows.w))
         orders = jax.vmap(lambda key: _order(key, len(rows.w), state.batches))(jax.random.split(own, passes))
@@ -157,6 +156,11 @@ class GuidedSVI(Climber):
         svi = SVI(model, guide, optax.adam(self.learning_rate), Trace_ELBO())
         return svi, svi.init(jax.random.key_data(key), mixture, _first_tile(rows))
 
+    def _somewhere(self, mixture: Mixture, rows: Tiles) -> SVI:
+        """Give NumPyro's engine where a state, or its guide, says where it is: no number drawn here counts."""
+        key = jax.random.key(0)
+        return self._ready(mixture, rows, *mixture.draw(seeded(key)), key)[0]
+
 
 def _first_tile(rows: Tiles) -> Tiles:
     return Tiles(rows.x[:1], rows.w[:1], rows.radius)
@@ -186,7 +190,7 @@ def _drawn(
     program: GuidedSVI, mixture: Mixture, rows: Tiles, guide: dict[str, Array], keys: Array
 ) -> tuple[Array, Any, Array, Array]:
     """Draw from the guide: proportions, parameters, their log density, and its log ratio to the guide's."""
-    svi = program._ready(mixture, rows, *mixture.draw(seeded(jax.random.key(0))), jax.random.key(0))[0]
+    svi = program._somewhere(mixture, rows)
 
     def one(key: Array) -> tuple[Array, Any, Array, Array]:
         sites = trace(seed(substitute(svi.guide, guide), key)).get_trace(mixture, _first_tile(rows))

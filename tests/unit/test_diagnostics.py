@@ -89,6 +89,7 @@ def test_the_gravest_finding_is_the_status(change, status):
     [
         (0.5, 0.0, Status.CONVERGED, Status.CONVERGED),
         (0.8, 0.0, Status.CONVERGED, Status.GUIDE_FAR),
+        (np.nan, 0.0, Status.CONVERGED, Status.GUIDE_FAR),
         (0.8, 0.0, Status.NOT_CONVERGED, Status.NOT_CONVERGED),
         (0.8, 0.2, Status.NOT_CONVERGED, Status.LABELS_UNCLEAR),
     ],
