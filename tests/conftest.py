@@ -32,6 +32,16 @@ def fixed_seed():
     np.random.seed(0)
 
 
+@pytest.fixture
+def hardly_optimised():
+    """Leave most of XLA's optimisations out, in a test that compiles for many shapes and computes for none of them."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True)
 def programs_dropped(request):
     """Drop compiled programs after a long test, or once there are many: they use up a process's memory maps."""

@@ -25,7 +25,7 @@ from bayessoft.inference.gibbs import Gibbs
 from bayessoft.mixture import Mixture, handed
 from bayessoft.numerics import scoped
 
-__all__ = ["Calibration", "calibrate", "holm"]
+__all__ = ["Calibration", "calibrate"]
 
 BINS = 20  # of a histogram of ranks; each should hold some simulations
 LEAST = 5  # simulations that a bin should hold by chance

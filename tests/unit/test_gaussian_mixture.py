@@ -88,6 +88,7 @@ def failed_checks(estimator: GaussianMixture, expected: dict[str, str] = EXPECTE
 
 # each compiles for some forty shapes, half a minute and more
 @pytest.mark.statistical
+@pytest.mark.usefixtures("hardly_optimised")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 3])
 def test_check_estimator(k, kind):
@@ -95,6 +96,7 @@ def test_check_estimator(k, kind):
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("hardly_optimised")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 3])
 def test_check_estimator_with_few_draws(k, kind):
@@ -104,6 +106,7 @@ def test_check_estimator_with_few_draws(k, kind):
 
 
 @pytest.mark.statistical
+@pytest.mark.usefixtures("hardly_optimised")
 @pytest.mark.parametrize("k, engine", [(3, CAVI()), (1, Gibbs(draws=4, warmup=4, chains=1))], ids=["3-cavi", "1-gibbs"])
 def test_check_estimator_with_other_engines(k, engine):
     expected = EXPECTED if k == 1 or isinstance(engine, CAVI) else EXPECTED | RANDOM_STARTS
