@@ -13,12 +13,14 @@ from jaxtyping import Float, Int
 
 from bayessoft.core.sizes import SizeResult
 from bayessoft.data.rows import fresh
-from bayessoft.errors import counted
+from bayessoft.errors import OptionError, counted
 from bayessoft.families.family import seeded
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
 
-__all__ = ["Checks", "Conjugate", "Draws", "Guided", "Point", "drawn", "on_device"]
+__all__ = ["Checks", "Conjugate", "Draws", "Guided", "Point", "drawn", "enough_draws", "on_device"]
+
+LEAST_DRAWS = 100  # that the tail of importance weights is judged by
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +177,24 @@ class Guided(Draws):
     """
 
     elbo: float = np.nan
+
+
+def enough_draws(posterior: Point | Conjugate | Draws, what: str) -> Draws:
+    """Give the draws of a sampler, where there are enough for what asks for them.
+
+    Raises
+    ------
+    OptionError
+        A posterior of another kind, or with less than 100 draws.
+    """
+    if not isinstance(posterior, Draws) or isinstance(posterior, Guided):
+        raise OptionError(f"{what} needs draws from the posterior: fit with inference='gibbs' or 'nuts'")
+    number = posterior.log_density.size
+    if number < LEAST_DRAWS:
+        raise OptionError(
+            f"{what} needs {LEAST_DRAWS} draws or more, and the fit has {number}: raise draws of the engine"
+        )
+    return posterior
 
 
 def on_device(tree: Any, dtype: np.dtype[Any]) -> Any:

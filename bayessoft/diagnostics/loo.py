@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from bayessoft import arviz_io
 from bayessoft.errors import OptionError
 from bayessoft.fit import Fit
-from bayessoft.posteriors import Draws, Guided
+from bayessoft.posteriors import enough_draws
 
 __all__ = ["LeaveOneOut", "leave_one_out"]
 
@@ -98,16 +98,13 @@ def leave_one_out(fit: Fit, values: Float[np.ndarray, "n d"]) -> LeaveOneOut:
     Machine Learning Research 25 (2024)), its tail by the effective number of each row's densities. The likelihood of a
     row is that of the mixture, its label summed out: given the labels, the weights would be far heavier.
     """
-    if not isinstance(fit.posterior, Draws) or isinstance(fit.posterior, Guided):
-        raise OptionError("leave-one-out needs draws from the posterior: fit with inference='gibbs' or 'nuts'")
+    posterior = enough_draws(fit.posterior, "leave-one-out")
     if len(values) != fit.n or abs(fit.total_weight - fit.n) > 1e-9 * fit.n:
         raise OptionError(
             f"leave-one-out is of the rows that were fitted, each of weight 1: the fit has {fit.n} rows of weight "
             f"{fit.total_weight:g} in all, X has {len(values)}"
         )
-    c, s = fit.posterior.log_density.shape
-    if c * s < 100:
-        raise OptionError(f"leave-one-out needs 100 draws or more, and the fit has {c * s}: raise draws of the engine")
+    c, s = posterior.log_density.shape
     pointwise, pareto_k, itself = (np.empty(len(values)) for _ in range(3))
     size = max(1, CELLS // (c * s))
     for first in range(0, len(values), size):

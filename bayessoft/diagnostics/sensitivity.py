@@ -12,16 +12,14 @@ from jaxtyping import Float
 
 from bayessoft import arviz_io
 from bayessoft.data.rows import fresh
-from bayessoft.errors import OptionError
 from bayessoft.fit import Fit
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
-from bayessoft.posteriors import Draws, Guided
+from bayessoft.posteriors import enough_draws
 
 __all__ = ["THRESHOLD", "cumulative_divergence", "log_parts", "sensitivity"]
 
 ALPHAS = (0.99, 1.01)  # powers that the prior or the likelihood is raised to
-LEAST_DRAWS = 100
 THRESHOLD = 0.05  # sensitivity from which a result counts as sensitive (Kallioinen et al.)
 
 
@@ -33,20 +31,15 @@ def log_parts(fit: Fit) -> tuple[Float[np.ndarray, "c s"], Float[np.ndarray, "c 
     OptionError
         A posterior without draws, or with less than 100.
     """
-    if not isinstance(fit.posterior, Draws) or isinstance(fit.posterior, Guided):
-        raise OptionError("prior sensitivity needs draws from the posterior: fit with inference='gibbs' or 'nuts'")
-    if fit.posterior.log_density.size < LEAST_DRAWS:
-        raise OptionError(
-            f"prior sensitivity needs {LEAST_DRAWS} draws or more, and the fit has {fit.posterior.log_density.size}"
-        )
-    lead, dtype = fit.posterior.log_density.shape, np.dtype(fit.dtype)
+    posterior = enough_draws(fit.posterior, "prior sensitivity")
+    lead, dtype = posterior.log_density.shape, np.dtype(fit.dtype)
     with scoped(dtype):
         raw = jax.tree.map(
             lambda leaf: jnp.asarray(fresh(leaf.reshape(-1, *leaf.shape[2:])), dtype),
-            (fit.posterior.weights, fit.posterior.parameters),
+            (posterior.weights, posterior.parameters),
         )
         prior = np.asarray(_log_priors(fit.mixture.standardised(fit.frame), *raw), np.float64).reshape(lead)
-    return prior, fit.posterior.log_density.astype(np.float64) - prior
+    return prior, posterior.log_density.astype(np.float64) - prior
 
 
 @jax.jit

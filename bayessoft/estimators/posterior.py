@@ -137,6 +137,4 @@ def summary(fit: Fit, columns: Sequence[str], interval: float) -> pd.DataFrame:
         spread, low, high = proportions.marginal(interval)  # type: ignore[union-attr] # a posterior has them
         table = {"weight": weights, "weight_sd": spread, "weight_low": low, "weight_high": high}
         table["size"] = fit.posterior.sizes
-    found = centre(fit)[1]
-    table |= shown(fit, columns) | {name.replace("_", " "): found[name] for name in fit.mixture.family.BESIDE}
-    return pd.DataFrame(table, index=pd.RangeIndex(len(weights), name="cluster"))
+    return pd.DataFrame(table | shown(fit, columns), index=pd.RangeIndex(len(weights), name="cluster"))

@@ -284,9 +284,6 @@ class SweptFamily(Family):
     SHOWN: ClassVar[str]
     """The word that a table of clusters puts before the coordinate of a number: "mean" for example."""
 
-    BESIDE: ClassVar[tuple[str, ...]] = ()
-    """Quantities with one number for each cluster that the table shows as well."""
-
     def shown(self, parameters: Any) -> dict[str, str]:
         """Give the words for what a table of clusters shows, by the names of the quantities."""
         name = next(iter(self.quantities(parameters)))

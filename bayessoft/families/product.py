@@ -319,9 +319,13 @@ class Product(ConjugateFamily):
         }
 
     def shown(self, parameters: Any) -> dict[str, str]:
-        called = self._names(self._each("quantities", parameters))
-        every = zip(self._each("shown", parameters), called, strict=True)
-        return {names[name]: word for words, names in every for name, word in words.items()}
+        own = self._each("quantities", parameters)
+        every = zip(self._each("shown", parameters), own, self._names(own), self.labels, strict=True)
+        return {
+            called[name]: word if called[name] == name or len(found[name][0]) > 1 else f"{word} {label}"
+            for words, found, called, label in every
+            for name, word in words.items()
+        }
 
     def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
         own = self._each("coordinates", [[columns[j] for j in at] for at in self.at])

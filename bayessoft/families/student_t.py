@@ -121,7 +121,6 @@ class StudentT(GibbsFamily):
     """
 
     SHOWN: ClassVar[str] = "mean"
-    BESIDE: ClassVar[tuple[str, ...]] = ("degrees_of_freedom",)
 
     covariance_type: str = "full"
     degrees_of_freedom: Any = None
@@ -349,6 +348,9 @@ class StudentT(GibbsFamily):
         found = self.gaussian.quantities(parameters.gaussian)
         degrees = (("cluster",), parameters.degrees_of_freedom)
         return {"means": found["means"], "scales": found["covariances"], "degrees_of_freedom": degrees}
+
+    def shown(self, parameters: StudentTParameters) -> dict[str, str]:
+        return {"means": self.SHOWN, "degrees_of_freedom": "degrees of freedom"}
 
     def coordinates(self, columns: Sequence[str]) -> dict[str, list[str]]:
         return self.gaussian.coordinates(columns)

@@ -121,13 +121,18 @@ def _chosen(problem: Problem, n_init: int) -> Int[np.ndarray, "n_init n"]:
     return label[best] if few is problem else np.stack([_joined(seen[i][0], centres[i]) for i in best])
 
 
-def _densest(density: Array, n: int) -> Int[np.ndarray, " n"]:
-    """Give n numbers of starts: of start i and every n-th one after it the densest, the first of equals."""
-    each = np.asarray(density).reshape(-1, n)
-    each = np.where(np.isnan(each), -np.inf, each)
-    most = each.max(0)
-    rounding = np.sqrt(np.finfo(each.dtype).eps) * np.abs(most)
-    return (each >= most - np.where(np.isfinite(most), rounding, 0)).argmax(0) * n + np.arange(n)
+def _densest(density: Float[Array, "2 starts"], n: int) -> Int[np.ndarray, " n"]:
+    """Give n numbers of starts, of start i and every n-th one after it: the one that comes to the densest place.
+
+    Of those that come to the same, the one that begins densest, which has the shortest way; of those the first.
+    """
+    best = np.ones((density.shape[1] // n, n), bool)
+    for each in np.asarray(density).reshape(2, -1, n):
+        each = np.where(np.isnan(each) | ~best, -np.inf, each)
+        most = each.max(0)
+        rounding = np.sqrt(np.finfo(each.dtype).eps) * np.abs(most)
+        best &= each >= most - np.where(np.isfinite(most), rounding, 0)
+    return best.argmax(0) * n + np.arange(n)
 
 
 def _few(problem: Problem) -> Problem:
@@ -256,22 +261,25 @@ def _fitted(mixture: Mixture, rows: Tiles, label: Int[Array, "starts T t"], key:
 
 
 @jax.jit
-def _climbed(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> tuple[Any, Float[Array, " starts"]]:
-    """Give where each start comes to by some steps under `climbing`, and its posterior density."""
+def _climbed(mixture: Mixture, climbing: Mixture, rows: Tiles, starts: Any) -> tuple[Any, Float[Array, "2 starts"]]:
+    """Give where each start comes to by some steps under `climbing`; and its posterior density, there and before."""
     plain = rows.w.size <= 2 * FEW_ROWS  # which take less time than compiling a fast form
 
     def one(start: Any) -> Any:
         if mixture.family.TIER == "a":
-            return start, log_joint(mixture, rows, *start)
+            density = log_joint(mixture, rows, *start)
+            return start, jnp.stack([density, density])
 
-        def step(_: int, now: tuple[Any, Array]) -> tuple[Any, Array]:
+        def step(i: int, now: tuple[Any, Array]) -> tuple[Any, Array]:
             weights, parameters = now[0]
             value, statistics = sweep(mixture.family, parameters, jnp.log(weights), rows, plain=plain)
-            return climbing.mode(statistics, 0.0), value + mixture.log_prior(weights, parameters)
+            density = value + mixture.log_prior(weights, parameters)
+            return climbing.mode(statistics, 0.0), jnp.where(i == 0, density, now[1].at[0].set(density))
 
-        return lax.fori_loop(0, CLIMB, step, (start, jnp.full((), -jnp.inf, rows.x.dtype)))
+        return lax.fori_loop(0, CLIMB, step, (start, jnp.zeros(2, rows.x.dtype)))
 
-    return lax.map(one, starts)
+    found, density = lax.map(one, starts)
+    return found, density.T
 
 
 def _cast(array: np.ndarray, problem: Problem) -> Array:

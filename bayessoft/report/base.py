@@ -91,10 +91,13 @@ def summary(outcome: Outcome) -> pd.DataFrame:
     estimator = outcome.estimator
     found = estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
     word, numbers = shown(outcome)
-    last = found.shape[1] - len(estimator.fit_.mixture.family.BESIDE)
-    first = last - len(numbers)
-    named = [f"{word} {label}" for label in numbers]
-    return found.set_axis([*found.columns[:first], *named, *found.columns[last:]], axis=1)
+    labels = iter(numbers)
+    return found.set_axis([f"{word} {next(labels)}" if _of(word, at) else at for at in found.columns], axis=1)
+
+
+def _of(word: str, label: str) -> bool:
+    """Tell whether a column of a summary holds the word's number of a column of the table, or of an answer."""
+    return label.startswith(f"{word} ")
 
 
 def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:
@@ -107,7 +110,8 @@ def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:
     fit, answers = outcome.estimator.fit_, outcome.table.answers
     columns = list(map(str, outcome.table.frame))
     word = fit.mixture.family.SHOWN
-    found = {label.removeprefix(f"{word} "): values for label, values in posterior.shown(fit, columns).items()}
+    every = posterior.shown(fit, columns).items()
+    found = {label.removeprefix(f"{word} "): values for label, values in every if _of(word, label)}
     if not answers:
         return word, found
     if len(found) == len(columns):
