@@ -38,6 +38,7 @@ __all__ = [
     "Mixture",
     "MixtureModel",
     "Multinomial",
+    "Near",
     "NormalInverseWishart",
     "Poisson",
     "Product",
@@ -60,6 +61,7 @@ _HOMES = {
     "Categorical": "bayessoft.families.categorical",
     "Dirichlet": "bayessoft.families.weights",
     "Fixed": "bayessoft.core.sizes",
+    "Near": "bayessoft.core.sizes",
     "Gamma": "bayessoft.families.poisson",
     "Gaussian": "bayessoft.families.gaussian",
     "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
@@ -80,7 +82,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from bayessoft.core.sizes import Between, Fixed
+    from bayessoft.core.sizes import Between, Fixed, Near
     from bayessoft.diagnostics.relabelling import relabel
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
     from bayessoft.estimators.mixture_model import MixtureModel

@@ -182,13 +182,16 @@ def fit(
         ),
     ] = None,
     sizes: Annotated[
-        str | None, typer.Option(help="Sizes of the clusters, as rows (151,123,68) or shares (40%,40%,20%).")
+        str | None,
+        typer.Option(help="em, cavi, gibbs: sizes of the clusters, as rows (151,123,68) or %."),
     ] = None,
     min_size: Annotated[
-        str | None, typer.Option(help="Smallest size of a cluster, as rows or %: one for all, or a list.")
+        str | None,
+        typer.Option(help="em, cavi, gibbs: smallest size, as rows or %: one for all, or a list."),
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option(help="Largest size of a cluster, as rows or %: one for all, or a list.")
+        str | None,
+        typer.Option(help="em, cavi, gibbs: largest size, as rows or %: one for all, or a list."),
     ] = None,
     checkpoint: Annotated[
         Path | None,

@@ -124,15 +124,33 @@ class Fit:
                 memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
         return log_density, memberships
 
+    def own_memberships(self, values: np.ndarray) -> Float[np.ndarray, "n k"]:
+        """Give the memberships that the fit gave its rows: of drawn labels, how often a row had each, aligned."""
+        posterior = self.posterior
+        if not isinstance(posterior, Draws) or posterior.labels is None or posterior.order is None:
+            return self.evaluate(values, fitted=True)[1]
+        found = np.zeros((len(values), self.mixture.k), values.dtype)
+        clusters = np.argsort(posterior.order, -1)[:, posterior.labelled]
+        for labels, cluster in zip(posterior.labels, clusters, strict=True):
+            for own, place in zip(labels, cluster, strict=True):
+                found[np.arange(len(values)), place[own]] += 1
+        return found / found.sum(1, keepdims=True)
+
     def _look(self, dtype: np.dtype[Any], fitted: bool) -> Callable[[Tiles], tuple[Array, Array]]:
         """Give what tells log densities and memberships of laid out rows, as `evaluate` has them."""
         posterior, family = self.posterior, self.mixture.family
         if isinstance(posterior, Conjugate):
-            return partial(_expected if fitted else _predicted, on_device(posterior.mixture, dtype))
-        prices = None
-        if fitted and isinstance(posterior, Point) and posterior.sizes is not None:
-            prices = on_device(posterior.sizes.prices, dtype)
+            if not fitted:
+                return partial(_predicted, on_device(posterior.mixture, dtype))
+            return partial(_expected, on_device(posterior.mixture, dtype), self._prices(dtype))
+        prices = self._prices(dtype) if fitted else None
         return partial(_averaged, family, self._draws(dtype), prices)
+
+    def _prices(self, dtype: np.dtype[Any]) -> Array | None:
+        """Give the prices of a size constraint on the device; None where there are none."""
+        if isinstance(self.posterior, Draws) or self.posterior.sizes is None:
+            return None
+        return on_device(self.posterior.sizes.prices, dtype)
 
     def _draws(self, dtype: np.dtype[Any]) -> tuple[Array, Any]:
         """Give log proportions and parameters of all draws on the device."""
@@ -199,10 +217,10 @@ def _predicted(posterior: Mixture, rows: Tiles) -> tuple[Array, Array]:
 
 
 @jax.jit
-def _expected(posterior: Mixture, rows: Tiles) -> tuple[Array, Array]:
+def _expected(posterior: Mixture, prices: Array | None, rows: Tiles) -> tuple[Array, Array]:
     """Give log-normalisers and memberships of rows under expected log densities."""
     log_weights, parameters = posterior.expected()
-    return rowwise(posterior.family, parameters, log_weights, rows)
+    return rowwise(posterior.family, parameters, log_weights, rows, prices)
 
 
 def _by_row(shares: np.ndarray) -> np.ndarray:

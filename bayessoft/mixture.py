@@ -40,7 +40,7 @@ class Mixture:
     weights : Dirichlet or None
         Prior on the proportions; None is no prior, for maximum likelihood.
     sizes : Fixed, Between or None
-        Constraint on the expected sizes; None leaves them free.
+        Constraint on the sizes, as the engine takes it; None leaves them free.
 
     Examples
     --------
@@ -222,7 +222,7 @@ class Mixture:
         ------
         OptionError
             Neither `X` nor `n`, or an `n` that is not the number of rows of `X`; no `X` while the prior is not in
-            numbers; or a size constraint, which holds for fits by EM only.
+            numbers; or a size constraint, which is one on a fit.
 
         Notes
         -----

@@ -56,18 +56,21 @@ class Conjugate:
         The posterior, as the priors of a mixture of mapped rows.
     elbo : float
         Evidence lower bound in total, in nats, in original units.
-    sizes : array of shape (k,)
+    expected_sizes : array of shape (k,)
         Sums of the variational memberships, in units of weight.
     seed : int
         Seed of what is drawn from it.
+    sizes : SizeResult or None
+        What a size constraint did.
     """
 
     weights: Float[np.ndarray, " k"]
     parameters: Any
     mixture: Mixture
     elbo: float
-    sizes: Float[np.ndarray, " k"]
+    expected_sizes: Float[np.ndarray, " k"]
     seed: int
+    sizes: SizeResult | None = None
 
     def draw(self, number: int, dtype: np.dtype[Any]) -> tuple[Float[np.ndarray, "s k"], Any]:
         """Draw proportions and parameters, always the same for the same seed."""
@@ -146,9 +149,16 @@ class Draws:
     order : array of shape (c, s, k) or None
         Aligned cluster j is component ``order[c, s, j]`` of a draw; None before labels were aligned.
     expected_sizes : array of shape (c, s, k) or None
-        Sums of the memberships in the aligned clusters, in units of weight.
+        Sums of the memberships in the aligned clusters, in units of weight; under a size constraint the numbers of
+        rows.
     checks : Checks or None
         None before they were made.
+    counts : array of shape (c, s, k) or None
+        Under a size constraint, the rows of each component by their labels.
+    labels : array of shape (c, m, n) or None
+        Under a size constraint, labels of the rows in some of the draws: components, as they came.
+    labelled : array of shape (m,) or None
+        The numbers of those draws.
     """
 
     weights: Float[np.ndarray, "c s k"]
@@ -158,6 +168,9 @@ class Draws:
     order: Int[np.ndarray, "c s k"] | None = None
     expected_sizes: Float[np.ndarray, "c s k"] | None = None
     checks: Checks | None = None
+    counts: Int[np.ndarray, "c s k"] | None = None
+    labels: Int[np.ndarray, "c m n"] | None = None
+    labelled: Int[np.ndarray, " m"] | None = None
 
     @property
     def log_density(self) -> Float[np.ndarray, "c s"]:
@@ -185,10 +198,13 @@ def enough_draws(posterior: Point | Conjugate | Draws, what: str) -> Draws:
     Raises
     ------
     OptionError
-        A posterior of another kind, or with less than 100 draws.
+        A posterior of another kind, with less than 100 draws, or under a size constraint, given which rows are not
+        independent.
     """
     if not isinstance(posterior, Draws) or isinstance(posterior, Guided):
         raise OptionError(f"{what} needs draws from the posterior: fit with inference='gibbs' or 'nuts'")
+    if posterior.counts is not None:
+        raise OptionError(f"{what} is of rows that are independent, which a size constraint ends: fit without sizes")
     number = posterior.log_density.size
     if number < LEAST_DRAWS:
         raise OptionError(

@@ -46,6 +46,7 @@ CLASSES = {
     "Mixture": "bayessoft.mixture",
     "Fixed": "bayessoft.core.sizes",
     "Between": "bayessoft.core.sizes",
+    "Near": "bayessoft.core.sizes",
     "SizeResult": "bayessoft.core.sizes",
     "Affine": "bayessoft.numerics",
     "Affines": "bayessoft.numerics",

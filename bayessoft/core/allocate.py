@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from bayessoft.core.assign import assign
 from bayessoft.core.sweep import Tiles, either_form, over_tiles
 from bayessoft.families.family import GibbsFamily
 
-__all__ = ["allocate", "uniforms"]
+__all__ = ["allocate", "by_place", "places", "uniforms"]
 
 
 def allocate(
@@ -45,23 +46,32 @@ def allocate(
     statistics
         The family's statistics of the labelled rows, times the inverse temperature.
     """
-    places = jnp.arange(rows.w.size, dtype=jnp.uint32).reshape(rows.w.shape)
 
     def pass_(fast: bool) -> tuple[Array, Any]:
         def tile(x: Array, w: Array, place: Array) -> tuple[Array, Any]:
             features = family.tile_features(parameters, x, fast)
             scores = family.tile_log_density(parameters, features, fast) * inverse_temperature
             log_normaliser, r = assign(scores, log_weights)
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(place)
+            keys = by_place(key, place)
             drawn = _multinomial(keys, r, w) if repeated else _one_hot(uniforms(keys, r.dtype), r) * w
             return jnp.sum(w * log_normaliser), family.tile_labelled(
                 parameters, features, drawn * inverse_temperature, keys, fast
             )
 
-        value, total = over_tiles(tile, rows, places)
+        value, total = over_tiles(tile, rows, places(rows.w.shape))
         return value, family.collect(parameters, total, fast)
 
     return either_form(family, parameters, rows, pass_)
+
+
+def places(shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """Give the places of rows in their table."""
+    return jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+
+
+def by_place(key: Array, place: UInt32[Array, " t"]) -> Array:
+    """Give each row a key of its own, by its place in the table: tiling changes none."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(place)
 
 
 def uniforms(keys: Array, dtype: Any) -> Float[Array, " t"]:

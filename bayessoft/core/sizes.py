@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from bayessoft.errors import OptionError
+from bayessoft.families.weights import Dirichlet
 
-__all__ = ["Between", "Fixed", "SizeConstraint", "SizeResult", "match"]
+__all__ = ["Between", "Fixed", "Near", "SizeConstraint", "SizeResult", "match"]
 
 SUM_TOLERANCE = 1e-6  # relative: sums of decimals such as 0.1 + 0.2 + 0.7 are not exact
 
@@ -40,6 +42,25 @@ class SizeConstraint(ABC):
         total : float
             Total weight of the rows, their number where they have no weights.
         """
+
+    def counts(self, k: int, n: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+        """Give the smallest and largest whole number of rows of each cluster, or refuse the constraint.
+
+        Parameters
+        ----------
+        k, n : int
+            Numbers of clusters and rows.
+        """
+        low, high = self.bounds(k, float(n))
+        least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
+        if (least > most).any() or least.sum() > n or most.sum() < n:
+            sizes = ", ".join(f"{size:g}" for size in (low if self.pinned else np.concatenate([low, high])))
+            near = f"sizes in whole rows, such as {_whole(low, n)}" if self.pinned else "wider bounds"
+            raise OptionError(
+                f"no whole numbers of rows are such sizes ({sizes}), and labels that are drawn have whole numbers: "
+                f"pass {near}"
+            )
+        return least.astype(np.int64), most.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -164,6 +185,45 @@ class Between(SizeConstraint):
         return np.broadcast_to(filled if filled.size > 1 or k == 1 else filled[:1], (k,)).astype(np.float64)
 
 
+@dataclass(frozen=True)
+class Near:
+    """The proportions are near a target, how near being up to the rows as well: a prior, not a constraint.
+
+    Parameters
+    ----------
+    target : sequence of float > 0
+        One size per cluster, as rows or shares: only their ratios count. They belong to whichever clusters they suit
+        best, unless starting values tell the clusters apart.
+    strength : float > 0
+        How many rows the target counts as.
+
+    Notes
+    -----
+    The prior is Dirichlet(strength * target / sum(target)), with every engine.
+
+    Examples
+    --------
+    >>> Near([3, 1], strength=8.0).prior().concentration
+    array([6., 2.])
+    """
+
+    target: Sequence[float]
+    strength: float
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        object.__setattr__(self, "target", _numbers("target", self.target))
+        if not self.target or any(size is None or not 0 < size < np.inf for size in self.target):
+            raise OptionError(f"target is {self.target}: pass finite numbers above 0, one per cluster")
+        if isinstance(self.strength, bool) or not isinstance(self.strength, Real) or not 0 < self.strength < np.inf:
+            raise OptionError(f"strength is {self.strength!r}: pass a number of rows above 0")
+
+    def prior(self) -> Dirichlet:
+        """Give the prior on the proportions."""
+        target = np.array(self.target)
+        return Dirichlet(float(self.strength) * target / target.sum())
+
+
 @dataclass(frozen=True, eq=False)
 class SizeResult:
     """What a size constraint did to a fit.
@@ -206,6 +266,13 @@ def match(
     distance = np.maximum(low[None] - sizes[:, None], 0) + np.maximum(sizes[:, None] - high[None], 0)
     _, chosen = linear_sum_assignment(distance**2)
     return low[chosen], high[chosen]
+
+
+def _whole(sizes: Float[np.ndarray, " k"], n: int) -> list[int]:
+    """Give the whole numbers closest to sizes that have the sum n: those of the largest remainders are rounded up."""
+    found = np.floor(sizes + SUM_TOLERANCE).astype(int)
+    found[np.argsort(found - sizes, kind="stable")[: n - found.sum()]] += 1
+    return found.tolist()
 
 
 def _numbers(name: str, values: Any) -> tuple[float | None, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from bayessoft.core.sizes import SizeConstraint
+from bayessoft.core.sizes import Near, SizeConstraint
 from bayessoft.errors import OptionError
 from bayessoft.families.family import SweptFamily
 from bayessoft.families.structures import STRUCTURES
@@ -111,8 +111,15 @@ def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any) -
     whole("n_components", k)
     if concentration is not None and not isinstance(concentration, Dirichlet):
         concentration = Dirichlet(concentration)
+    if isinstance(sizes, Near):
+        if concentration is not None:
+            raise OptionError(
+                f"weight_concentration_prior={concentration!r} and sizes={sizes!r} both state a prior on the "
+                "proportions: leave one of them out"
+            )
+        concentration, sizes = sizes.prior(), None
     if not (sizes is None or isinstance(sizes, SizeConstraint)):
-        raise OptionError(f"sizes is {sizes!r}: pass Fixed([...]), Between(low, high) or None")
+        raise OptionError(f"sizes is {sizes!r}: pass Fixed([...]), Between(low, high), Near(target, strength) or None")
     return Mixture(int(k), family, concentration, sizes)
 
 

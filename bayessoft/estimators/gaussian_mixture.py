@@ -66,8 +66,9 @@ class GaussianMixture(MixtureEstimator):
         engine.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
         Prior on the proportions; at least 1 for EM. None is maximum likelihood for EM, 1 for every other engine.
-    sizes : Fixed, Between or None
-        Constraint on the expected sizes of the clusters. Prediction is free of it; `responsibilities_` are not.
+    sizes : Fixed, Between, Near or None
+        What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi") or on counts in every
+        draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
     inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
         How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
         parts, "svi" does by batches of rows, "gibbs" and "nuts" draw from the posterior. An engine object carries its
@@ -112,12 +113,13 @@ class GaussianMixture(MixtureEstimator):
     prior_ : NormalInverseWishart, IndependentNormalInverseWishart or None
         The prior in numbers, in original units.
     sizes_ : array of shape (k,)
-        Only under a size constraint: expected rows (or weight) of each cluster.
+        Only under a size constraint: expected rows (or weight) of each cluster; of "gibbs", the mean of the counts.
     prices_ : array of shape (k,)
-        Only under a size constraint: its Lagrange multipliers in nats per row. Above 0 where a low bound is active,
-        below 0 where a high one is; one more row in a cluster changes the objective by minus its price.
+        Only under a size constraint, by "em" and "cavi": its Lagrange multipliers in nats per row. Above 0 where a low
+        bound is active, below 0 where a high one is; one more row in a cluster changes the objective by minus its
+        price.
     duality_gap_ : float
-        Only under a size constraint: how far `responsibilities_` can be from the best ones, in nats.
+        As `prices_`: how far `responsibilities_` can be from the best ones, in nats.
     fit_ : Fit
         All of it in one object.
     n_features_in_ : int

@@ -34,11 +34,11 @@ from bayessoft.families.family import GibbsFamily, lacking
 from bayessoft.fit import Fit
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
-from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_weights
+from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_rows
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
-from bayessoft.posteriors import Conjugate, Guided, Point
+from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 
 __all__ = ["MixtureEstimator"]
 
@@ -119,7 +119,7 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         previous = getattr(self, "fit_", None) if self.warm_start else None
         with columns_kept(self):
             data = self._rows(X, sample_weight)
-            check_weights(engine, mixture.family, data)
+            check_rows(engine, mixture, data)
             given = self._given(data.d) if previous is None else self._again(previous)
             with scoped(data.values.dtype):
                 problem = Problem.pose(mixture, data, seed, getattr(self, REGULARISING, 0.0), given, engine.batch_size)
@@ -161,10 +161,13 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
             "n_iter_": len(fit.trace),
             "lower_bounds_": fit.trace.tolist(),
             "lower_bound_": posterior.bound(fit),
-            "responsibilities_": fit.evaluate(data.values, fitted=True)[1],
+            "responsibilities_": fit.own_memberships(data.values),
         }
-        if isinstance(fit.posterior, Point) and (under := fit.posterior.sizes) is not None:
+        if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
+        if isinstance(fit.posterior, Draws) and (sizes := fit.posterior.expected_sizes) is not None:
+            if fit.mixture.sizes is not None:
+                learned["sizes_"] = sizes.mean((0, 1))
         if isinstance(fit.posterior, Conjugate | Guided):
             learned["elbo_"] = fit.posterior.elbo
             if not lacking(fit.mixture.family, GibbsFamily):  # others do not say which components have the same prior

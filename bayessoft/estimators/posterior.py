@@ -28,7 +28,10 @@ def examined(fit: Fit, rows: Tiles) -> Fit:
     if not isinstance(posterior, Draws):
         return fit
     found = labels.aligned(fit, rows)
-    posterior = replace(posterior, order=found.order, expected_sizes=found.sizes)
+    sizes = found.sizes
+    if posterior.counts is not None:
+        sizes = np.take_along_axis(posterior.counts, found.order, -1).astype(np.float64)
+    posterior = replace(posterior, order=found.order, expected_sizes=sizes)
     checks = convergence.checks(replace(fit, posterior=posterior), found.overlap, found.unclear)
     status = convergence.judge(checks, fit.status)
     return replace(fit, posterior=replace(posterior, checks=checks), status=status)
@@ -136,5 +139,5 @@ def summary(fit: Fit, columns: Sequence[str], interval: float) -> pd.DataFrame:
         proportions = fit.posterior.mixture.weights
         spread, low, high = proportions.marginal(interval)  # type: ignore[union-attr] # a posterior has them
         table = {"weight": weights, "weight_sd": spread, "weight_low": low, "weight_high": high}
-        table["size"] = fit.posterior.sizes
+        table["size"] = fit.posterior.expected_sizes
     return pd.DataFrame(table | shown(fit, columns), index=pd.RangeIndex(len(weights), name="cluster"))

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from bayessoft.core.dual import Bounds, meeting_prices
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import pytree
 from bayessoft.inference.engine import Climber, Problem, conjugate_only
+from bayessoft.inference.priced import bounded, certified
 from bayessoft.inference.start import begin_inside
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -39,12 +41,18 @@ class CAVIState:
         0 while running, else why it ended.
     tol : scalar
         Change of the bound that ends it.
+    bounds : Bounds or None
+        Of the sizes.
+    prices : array of shape (k,) or None
+        Of the last memberships under them.
     """
 
     posterior: Mixture
     objective: Array
     code: Array
     tol: Array
+    bounds: Bounds | None
+    prices: Array | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ class CAVI(Climber):
     the rows, less the divergences of the posteriors of proportions and parameters from their priors. No constant is
     left out, so it is below the log evidence, whatever family or engine found that.
 
+    A size constraint holds for the expected sizes under the memberships, which are the best ones that keep it
+    (posterior regularisation: Ganchev et al., Journal of Machine Learning Research 11 (2010)): the bound is lower, and
+    climbs as it does without.
+
     Examples
     --------
     >>> CAVI(tol=1e-6).max_iter
@@ -92,19 +104,22 @@ class CAVI(Climber):
         """Give the state before the first step, for each start: the posterior under its memberships."""
         dtype = problem.tiles.x.dtype
         weights, parameters = begin_inside(problem, self.init, self.n_init)
-        posterior = _first(problem.standard, problem.tiles, weights, parameters)
+        weights, bounds, prices = bounded(problem, weights, parameters)
+        posterior = _first(problem.standard, problem.tiles, weights, parameters, prices)
         starts = len(weights)
         return CAVIState(
             posterior,
             jnp.full(starts, -jnp.inf, dtype),
             jnp.full(starts, RUNNING),
             jnp.full(starts, self.tol, dtype),
+            bounds,
+            prices,
         )
 
     @staticmethod
     def step(mixture: Mixture, rows: Tiles, state: CAVIState) -> tuple[CAVIState, Array]:
         """Update the memberships, in one pass, then proportions and parameters."""
-        bound, statistics = _bound(mixture, rows, state.posterior)
+        bound, statistics, prices = _bound(mixture, rows, state.posterior, state.bounds, state.prices)
         objective = bound / rows.w.sum()
         posterior = mixture.update(statistics)
         change = objective - state.objective
@@ -113,7 +128,7 @@ class CAVI(Climber):
         code = jnp.full_like(state.code, RUNNING)
         for happened, end in ((jnp.abs(change) < state.tol, CONVERGED), (change < -slack, FELL), (~finite, NON_FINITE)):
             code = jnp.where(happened, jnp.full_like(code, end), code)
-        return replace(state, posterior=posterior, objective=objective, code=code), objective
+        return replace(state, posterior=posterior, objective=objective, code=code, prices=prices), objective
 
     @staticmethod
     def finished(state: CAVIState) -> Array:
@@ -122,37 +137,59 @@ class CAVI(Climber):
 
     def posterior(self, problem: Problem, state: CAVIState) -> Conjugate:
         """Give the result, with its bound and the expected sizes by a last pass."""
-        found = _last(problem.standard, problem.tiles, state.posterior)
-        bound, sizes, weights, parameters = jax.tree.map(np.asarray, found)
+        found = _last(problem.standard, problem.tiles, state.posterior, state.bounds, state.prices)
+        bound, expected, weights, parameters = jax.tree.map(np.asarray, found)
+        sizes = None
+        if state.bounds is not None and state.prices is not None:
+            log_weights, inside = _expected(state.posterior)
+            model = problem.standard.family, inside, log_weights, problem.tiles
+            sizes = certified(*model, state.bounds, state.prices)
         return Conjugate(
             weights,
             parameters,
             state.posterior,
             float(bound) + problem.data.total_weight * problem.frame.log_det,
-            sizes.astype(np.float64),
+            expected.astype(np.float64),
             problem.seed,
+            sizes,
         )
 
 
-def _bound(mixture: Mixture, rows: Tiles, posterior: Mixture) -> tuple[Array, Any]:
-    """Give the evidence lower bound of a posterior with the best memberships, and the statistics under those."""
+def _bound(
+    mixture: Mixture, rows: Tiles, posterior: Mixture, bounds: Bounds | None, prices: Array | None
+) -> tuple[Array, Any, Array | None]:
+    """Give the evidence lower bound of a posterior with the best memberships, the statistics under those, and prices.
+
+    Under bounds, the best ones that keep them, from prices to begin with.
+    """
     log_weights, parameters = posterior.expected()
-    value, statistics = sweep(mixture.family, parameters, log_weights, rows)
-    return value - posterior.divergence(mixture), statistics
+    linear: Array | float = 0.0
+    if bounds is not None and prices is not None:
+        prices = meeting_prices(mixture.family, parameters, log_weights, rows, bounds, prices)[0]
+        linear = bounds.linear(prices)
+    value, statistics = sweep(mixture.family, parameters, log_weights, rows, prices)
+    return value - linear - posterior.divergence(mixture), statistics, prices
 
 
 @jax.jit
-def _first(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Mixture:
+def _first(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, prices: Array | None) -> Mixture:
     """Give the posterior of each start."""
 
-    def one(start: tuple[Array, Any]) -> Mixture:
-        return mixture.update(sweep(mixture.family, start[1], jnp.log(start[0]), rows)[1])
+    def one(start: tuple[Array, Any, Array | None]) -> Mixture:
+        return mixture.update(sweep(mixture.family, start[1], jnp.log(start[0]), rows, start[2])[1])
 
-    return lax.map(one, (weights, parameters))
+    return lax.map(one, (weights, parameters, prices))
 
 
 @jax.jit
-def _last(mixture: Mixture, rows: Tiles, posterior: Mixture) -> tuple[Array, Array, Array, Any]:
+def _expected(posterior: Mixture) -> tuple[Array, Any]:
+    return posterior.expected()
+
+
+@jax.jit
+def _last(
+    mixture: Mixture, rows: Tiles, posterior: Mixture, bounds: Bounds | None, prices: Array | None
+) -> tuple[Array, Array, Array, Any]:
     """Give the bound, the expected sizes, and the centre of a posterior."""
-    bound, statistics = _bound(mixture, rows, posterior)
+    bound, statistics, _ = _bound(mixture, rows, posterior, bounds, prices)
     return bound, statistics.weight, *posterior.centre()

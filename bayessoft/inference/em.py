@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
-from bayessoft.core.dual import Bounds, centred, certificate, first_prices, meeting_prices, solve
-from bayessoft.core.sizes import SizeConstraint, SizeResult, match
+from bayessoft.core.dual import meeting_prices
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
 from bayessoft.inference.engine import Climber, Problem, modes_only
+from bayessoft.inference.priced import bounded, certified
 from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -104,10 +103,8 @@ class EM(Climber):
         """Give the result; under a size constraint, with the sizes and prices of a last E-step."""
         sizes = None
         if state.bounds is not None:
-            low, high = np.asarray(state.bounds.low, np.float64), np.asarray(state.bounds.high, np.float64)
-            found = _last_prices(problem.standard, problem.tiles, state)
-            expected, gap, prices, violation = (np.asarray(part, np.float64) for part in found)
-            sizes = SizeResult(expected, low, high, prices, max(float(gap), 0.0), float(violation))
+            model = problem.standard.family, state.parameters, jnp.log(state.weights), problem.tiles
+            sizes = certified(*model, state.bounds, state.prices)
         return Point(np.asarray(state.weights), state.parameters, sizes)
 
     def check(self, mixture: Mixture) -> None:
@@ -130,9 +127,7 @@ class EM(Climber):
             array = jnp.asarray(value, kind)
             return jnp.broadcast_to(array, (starts, *array.shape))
 
-        bounds, prices = None, None
-        if problem.mixture.sizes is not None:
-            weights, bounds, prices = _under_sizes(problem, problem.mixture.sizes, weights, parameters)
+        weights, bounds, prices = bounded(problem, weights, parameters)
         return EMState(
             weights,
             parameters,
@@ -175,50 +170,3 @@ class EM(Climber):
     def finished(state: EMState) -> Array:
         """Tell whether the objective settled or the step failed."""
         return state.code != RUNNING
-
-
-def _under_sizes(
-    problem: Problem, constraint: SizeConstraint, weights: Array, parameters: Any
-) -> tuple[Array, Bounds, Array]:
-    """Give each start its bounds, matched to its clusters where their order is free, and prices to begin with."""
-    total, dtype = problem.data.total_weight, problem.tiles.x.dtype
-    low, high = constraint.bounds(problem.mixture.k, total)
-    pairs = [(low, high)] * len(weights)
-    if constraint.order == "any":
-        natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters))
-        pairs = [match(low, high, sizes.astype(np.float64)) for sizes in natural]
-    lows, highs = (jnp.asarray(np.array(side), dtype) for side in zip(*pairs, strict=True))
-    bounds = Bounds(lows, highs, jnp.full(len(weights), constraint.pinned))
-    if constraint.pinned:
-        weights = lows / total
-    return weights, bounds, _begin_prices(problem.standard, problem.tiles, weights, parameters, bounds)
-
-
-@jax.jit
-def _natural_sizes(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Array:
-    """Give the sizes of each start's clusters while nothing constrains them."""
-
-    def one(start: tuple[Array, Any]) -> Array:
-        return sweep(mixture.family, start[1], jnp.log(start[0]), rows)[1].weight
-
-    return lax.map(one, (weights, parameters))
-
-
-@jax.jit
-def _begin_prices(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, bounds: Bounds) -> Array:
-    """Give each start prices near those that meet its bounds."""
-
-    def one(start: tuple[Array, Any, Bounds]) -> Array:
-        weights, parameters, bounds = start
-        return first_prices(mixture.family, parameters, jnp.log(weights), rows, bounds)
-
-    return lax.map(one, (weights, parameters, bounds))
-
-
-@jax.jit
-def _last_prices(mixture: Mixture, rows: Tiles, state: EMState) -> tuple[Array, Array, Array, Array]:
-    """Give sizes, duality gap, prices and violation at the last parameters."""
-    model = (mixture.family, state.parameters, jnp.log(state.weights), rows, state.bounds)
-    dual, _ = solve(*model, state.prices)
-    violation = jnp.abs(state.bounds.residual(dual.prices, dual.sizes)).max()
-    return dual.sizes, certificate(*model, dual), centred(state.bounds, dual), violation

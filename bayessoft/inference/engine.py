@@ -31,7 +31,7 @@ __all__ = [
     "Given",
     "Problem",
     "Sampler",
-    "check_weights",
+    "check_rows",
     "conjugate_only",
     "drawable_only",
     "modes_only",
@@ -264,12 +264,15 @@ class Draw:
         tells of the step.
     ancestry : array of shape (k,) or None
         The clusters of the start that the components were, where the engine changes their places.
+    counts : array of shape (k,) or None
+        Rows of each component by their drawn labels, where sizes are constrained.
     """
 
     weights: Float[Array, " k"]
     parameters: Any
     stats: dict[str, Array]
     ancestry: Array | None = None
+    counts: Array | None = None
 
 
 class Sampler(Engine):
@@ -286,10 +289,10 @@ class Sampler(Engine):
     def steps(self) -> int:
         return self.warmup + self.draws
 
-    def posterior(self, problem: Problem, records: Any) -> Draws:
-        """Give the result that the records of all steps hold: NumPy arrays with leading axes (c, steps)."""
+    def posterior(self, problem: Problem, records: Any, states: Any) -> Draws:
+        """Give the result: from the records of all steps, NumPy arrays with leading axes (c, steps), and the states."""
         kept = jax.tree.map(lambda leaf: leaf[:, self.warmup :], records)
-        return Draws(kept.weights, kept.parameters, kept.stats, kept.ancestry)
+        return Draws(kept.weights, kept.parameters, kept.stats, kept.ancestry, counts=kept.counts)
 
     @abstractmethod
     def begin_at(self, problem: Problem, weights: Float[Array, "c k"], parameters: Any) -> Any:
@@ -322,8 +325,9 @@ class Sampler(Engine):
         return lax.map(one, states) if platform() == "cpu" else jax.vmap(one)(states)
 
 
-def check_weights(engine: Engine, family: Any, data: Rows) -> None:
-    """Refuse weights that the engine cannot heed, of rows of this family."""
+def check_rows(engine: Engine, mixture: Mixture, data: Rows) -> None:
+    """Refuse weights that the engine cannot heed, and sizes that labels drawn for these rows cannot have."""
+    family: Any = mixture.family
     if engine.WHOLE_WEIGHTS and (data.weights != np.round(data.weights)).any():
         raise OptionError(
             "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or use "
@@ -334,6 +338,13 @@ def check_weights(engine: Engine, family: Any, data: Rows) -> None:
             f"sample_weight goes up to {data.weights.max():g}, but {family.name} draws more of a row than its label: "
             "pass each row as often as it counts, or use inference='nuts'"
         )
+    if engine.WHOLE_WEIGHTS and mixture.sizes is not None:
+        if (data.weights > 1).any():
+            raise OptionError(
+                f"sample_weight goes up to {data.weights.max():g}, and labels drawn under sizes have one row each: "
+                "pass each row as often as it counts, or use inference='em'"
+            )
+        mixture.sizes.counts(mixture.k, round(data.total_weight))
 
 
 def modes_only(mixture: Mixture, name: str) -> None:
@@ -349,7 +360,7 @@ def modes_only(mixture: Mixture, name: str) -> None:
 
 
 def conjugate_only(mixture: Mixture, name: str) -> None:
-    """Refuse a family without conjugate prior, and size constraints."""
+    """Refuse a family without conjugate prior."""
     if family := lacking(mixture.family, ConjugateFamily):
         what = "has no conjugate prior"
         if isinstance(family, ConjugateFamily):
@@ -360,25 +371,24 @@ def conjugate_only(mixture: Mixture, name: str) -> None:
             f"{family.name} {what}, which inference={name!r} needs: use {others}, 'svi' with a guide of NumPyro, or "
             "'map'"
         )
-    unconstrained_only(mixture, name)
 
 
 def drawable_only(mixture: Mixture, name: str) -> None:
-    """Refuse a family whose parameters cannot be drawn given labels, and size constraints."""
+    """Refuse a family whose parameters cannot be drawn given labels."""
     if family := lacking(mixture.family, GibbsFamily):
         raise OptionError(
             f"{family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
             "'nuts', 'svi' or 'map'"
         )
-    unconstrained_only(mixture, name)
 
 
 def unconstrained_only(mixture: Mixture, name: str) -> None:
     """Refuse size constraints."""
     if mixture.sizes is not None:
         raise OptionError(
-            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use inference='em' for sizes that hold "
-            "exactly, or a Dirichlet as weight_concentration_prior to draw the proportions towards them"
+            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use inference='em' for sizes that hold on "
+            "average over memberships, 'gibbs' for numbers of rows that hold in every draw, or sizes=Near(target, "
+            "strength) to draw the proportions towards a target"
         )
 
 

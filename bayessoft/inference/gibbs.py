@@ -4,25 +4,60 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
-from numpyro.infer.mcmc import MCMCKernel
-from numpyro.util import is_prng_key
 
 from bayessoft.core.allocate import allocate
-from bayessoft.core.distributions import laid_out
+from bayessoft.core.rearrange import counted, filled, rearrange, settled
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree, seeded
 from bayessoft.inference.engine import Draw, Problem, Sampler, drawable_only, whole
-from bayessoft.inference.start import begin_chains
-from bayessoft.mixture import Mixture, handed
+from bayessoft.inference.kernel import GibbsKernel
+from bayessoft.inference.start import begin_chains, matched
+from bayessoft.mixture import Mixture
+from bayessoft.posteriors import Draws
 
-__all__ = ["Gibbs", "GibbsKernel", "GibbsState"]
+__all__ = ["Gibbs", "GibbsState"]
+
+KEPT, KEPT_LEAST, KEPT_CELLS = 1000, 16, 1 << 25  # draws of a chain whose labels are kept, and labels: 32 MB
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels that stay from sweep to sweep, since their counts have bounds; b inverse temperatures, N places of rows.
+
+    Attributes
+    ----------
+    now : array of shape (b, N), int
+    low, high : array of shape (k,), int
+        Smallest and largest number of rows of each component.
+    kept : array of shape (m, N), int
+        Those of the last of every few draws, in turn.
+    first : int
+        The sweep from which draws count.
+    """
+
+    now: Int[Array, "b N"]
+    low: Int[Array, " k"]
+    high: Int[Array, " k"]
+    kept: Int[Array, "m N"]
+    first: Array
+
+    def with_draw(self, own: Int[Array, " N"], sweeps: Array) -> Int[Array, "m N"]:
+        """Give those kept, with the labels of a draw in the place of the oldest, if they are to be kept."""
+        m = len(self.kept)
+        if m == 0:
+            return self.kept
+        number, every = sweeps - self.first, _every(m)
+        place = jnp.where((number >= 0) & (number % every == 0), number // every % m, m)
+        return self.kept.at[place].set(own, mode="drop")
 
 
 @pytree(static=("repeated",))
@@ -44,6 +79,8 @@ class GibbsState:
         The clusters of the start that the components were.
     repeated : bool
         Whether some rows have weights above 1.
+    labels : Labels or None
+        None where sizes are free.
     """
 
     key: Array
@@ -53,6 +90,7 @@ class GibbsState:
     groups: Int[Array, " k"]
     ancestry: Int[Array, " k"]
     repeated: bool
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +120,10 @@ class Gibbs(Sampler):
     p(rows given both)^b, and neighbours change places in turn, even pairs after odd ones (Syed et al., J. Royal
     Statistical Society B 84 (2022)). Weights of the rows are whole numbers: a row of weight 3 counts as three, each
     with a label of its own.
+
+    Under a size constraint the *counts* of the labels are allowed ones in every draw, which have the density of
+    proportions, parameters, labels and rows restricted to such labels. Labels then stay from sweep to sweep: disjoint
+    pairs of rows swap theirs, and where counts have room, blocks of rows draw theirs anew.
 
     Examples
     --------
@@ -125,44 +167,92 @@ class Gibbs(Sampler):
 
     def begin(self, problem: Problem) -> GibbsState:
         """Give the state before the first sweep, for each chain."""
-        return self.begin_at(problem, *begin_chains(problem, self.chains))
+        starts = begin_chains(problem, self.chains)
+        states, counts = self.begin_at(problem, *starts), _counts(problem)
+        if states.labels is None or counts is None:
+            return states
+        low, high = (jnp.asarray(each, jnp.int32) for each in matched(problem, *starts, *counts))
+        states = replace(states, labels=replace(states.labels, low=low, high=high))
+        return _settled(problem.standard, problem.tiles, states)
 
     def begin_at(self, problem: Problem, weights: Array, parameters: Any) -> GibbsState:
         keys = jax.random.split(jax.random.key(problem.seed, impl="threefry2x32"), self.chains)
-        every = jax.vmap(lambda *start: self.at(problem.standard, problem.tiles, *start))(weights, parameters, keys)
+        counts = _counts(problem)
+        kept = 0 if counts is None else max(KEPT_LEAST, min(KEPT, KEPT_CELLS // problem.tiles.w.size))
+
+        def one(weights: Array, parameters: Any, key: Array) -> GibbsState:
+            return self.at(problem.standard, problem.tiles, weights, parameters, key, counts, kept)
+
+        every = jax.vmap(one)(weights, parameters, keys)
         return replace(every, repeated=bool((problem.data.weights > 1).any()))
 
-    def at(self, mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, key: Array) -> GibbsState:
+    def at(
+        self,
+        mixture: Mixture,
+        rows: Tiles,
+        weights: Array,
+        parameters: Any,
+        key: Array,
+        counts: tuple[Any, Any] | None = None,
+        kept: int = 0,
+    ) -> GibbsState:
         copies = len(self.inverse_temperatures)
         weights, parameters = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (copies, *leaf.shape)), (weights, parameters)
         )
-        groups, ancestry = jnp.asarray(mixture.exchangeable()), jnp.arange(mixture.k)
-        return GibbsState(key, jnp.zeros((), jnp.int32), weights, parameters, groups, ancestry, False)
+        groups, ancestry, labels = jnp.asarray(mixture.exchangeable()), jnp.arange(mixture.k), None
+        if counts is not None:
+            low, high = (jnp.asarray(side, jnp.int32) for side in counts)
+            begun = filled(low, high, rows.w.reshape(-1), jnp.uint8 if mixture.k <= 256 else jnp.uint16)
+            labels = Labels(
+                jnp.broadcast_to(begun, (copies, len(begun))),
+                low,
+                high,
+                jnp.zeros((kept, len(begun)), begun.dtype),
+                jnp.asarray(self.warmup),
+            )
+            groups = _alike(groups, low, high)
+        return GibbsState(key, jnp.zeros((), jnp.int32), weights, parameters, groups, ancestry, False, labels)
 
     def step(self, mixture: Mixture, rows: Tiles, state: GibbsState) -> tuple[GibbsState, Draw]:
         """Give the state after a sweep, and the draw before it, whose log-likelihood the sweep has found."""
         key, sweep_key, swap_key, permute_key = jax.random.split(state.key, 4)
         betas = jnp.asarray(self.inverse_temperatures, rows.x.dtype)
-        keys = jax.random.split(sweep_key, len(betas))
+        labels, sweeps = state.labels, state.sweeps
+        copies = (state.weights, state.parameters, labels and labels.now)
 
         def sweep(copy: Any) -> tuple[Array, Any, Array]:
-            return _sweep(mixture, rows, state.repeated, *copy)
+            return _sweep(mixture, rows, state, *copy)
 
-        every = (state.weights, state.parameters, betas, keys)
-        values, after, complete = lax.map(sweep, every)
-        weights, parameters = jax.tree.map(lambda leaf: leaf[0], (state.weights, state.parameters))
+        values, after, complete = lax.map(sweep, (*copies, betas, jax.random.split(sweep_key, len(betas))))
+        weights, parameters, own = jax.tree.map(lambda leaf: leaf[0], copies)
         stats = {"log_density": values[0] + mixture.log_prior(weights, parameters)}
         if len(betas) > 1:
-            order, stats["swap_rate"] = _swaps(betas, complete, state.sweeps % 2, swap_key)
+            order, stats["swap_rate"] = _swaps(betas, complete, sweeps % 2, swap_key)
             after = jax.tree.map(lambda leaf: leaf[order], after)
-        draw = Draw(weights, parameters, stats, state.ancestry)
+        counts = None if labels is None else counted(own, rows.w.reshape(-1), mixture.k)
+        draw = Draw(weights, parameters, stats, state.ancestry, counts)
         if self.permute:
             order = _permutation(state.groups, permute_key)
             state = replace(state, ancestry=state.ancestry[order])
-            order = jnp.broadcast_to(order, after[0].shape)
-            after = jnp.take_along_axis(after[0], order, -1), mixture.family.arranged(after[1], order)
-        return replace(state, key=key, sweeps=state.sweeps + 1, weights=after[0], parameters=after[1]), draw
+            after = _arranged(mixture, after, order)
+        if labels is not None:
+            labels = replace(labels, now=after[2], kept=labels.with_draw(own, sweeps))
+        after = replace(state, key=key, sweeps=sweeps + 1, weights=after[0], parameters=after[1], labels=labels)
+        return after, draw
+
+    def posterior(self, problem: Problem, records: Any, states: Any) -> Draws:
+        """Give the draws; where sizes are constrained, with the labels that were kept of them, in their order."""
+        found = super().posterior(problem, records, states)
+        if states.labels is None:
+            return found
+        kept, drawn = np.asarray(states.labels.kept), int(states.sweeps[0]) - self.warmup
+        every = _every(kept.shape[1])
+        last = -(-drawn // every)
+        numbers = np.arange(max(0, last - kept.shape[1]), last)
+        numbers = numbers[numbers * every < found.weights.shape[1]]
+        labels = kept[:, numbers % kept.shape[1], : problem.data.n]
+        return replace(found, labels=labels, labelled=numbers * every)
 
     def kernel(self, mixture: Mixture) -> GibbsKernel:
         """Give the sweep as a kernel for ``numpyro.infer.MCMC``, which says how many chains and draws there are."""
@@ -170,8 +260,15 @@ class Gibbs(Sampler):
 
 
 def _sweep(
-    mixture: Mixture, rows: Tiles, repeated: bool, weights: Array, parameters: Any, beta: Array, key: Array
-) -> tuple[Array, tuple[Array, Any], Array]:
+    mixture: Mixture,
+    rows: Tiles,
+    state: GibbsState,
+    weights: Array,
+    parameters: Any,
+    labels: Array | None,
+    beta: Array,
+    key: Array,
+) -> tuple[Array, tuple[Array, Any, Array | None], Array]:
     """Draw labels, then proportions and parameters.
 
     Gives the rows' log-normaliser before, the draws, and the log density of the rows under the drawn parameters and
@@ -179,10 +276,15 @@ def _sweep(
     """
     family = mixture.drawable()[0]
     labels_key, draw_key = jax.random.split(key)
-    value, statistics = allocate(family, parameters, jnp.log(weights), rows, labels_key, beta, repeated)
+    given = (family, parameters, jnp.log(weights), rows)
+    if labels is None or state.labels is None:
+        value, statistics = allocate(*given, labels_key, beta, state.repeated)
+    else:
+        bounds = state.labels.low, state.labels.high
+        value, labels, statistics = rearrange(*given, labels, *bounds, labels_key, beta)
     weights, parameters = mixture.redraw(parameters, statistics, statistics.weight / beta, seeded(draw_key))
     weights = jnp.maximum(weights, jnp.finfo(weights.dtype).tiny)  # small concentrations draw less than is held
-    return value, (weights, parameters), family.statistics_log_density(parameters, statistics) / beta
+    return value, (weights, parameters, labels), family.statistics_log_density(parameters, statistics) / beta
 
 
 def _swaps(betas: Array, complete: Array, parity: Array, key: Array) -> tuple[Array, Array]:
@@ -204,96 +306,45 @@ def _permutation(groups: Int[Array, " k"], key: Array) -> Int[Array, " k"]:
     return jnp.zeros_like(groups).at[places].set(shuffled.astype(groups.dtype))
 
 
-class KernelState(NamedTuple):
-    """What NumPyro carries: `z`, the sites of `Mixture.numpyro_model`, its own key, and the state of the sweep."""
+def _arranged(mixture: Mixture, copies: Any, order: Int[Array, " k"]) -> Any:
+    """Give copies whose component i is the one that was `order[i]`."""
+    weights, parameters, labels = copies
+    every = jnp.broadcast_to(order, weights.shape)
+    if labels is not None:
+        labels = jnp.argsort(order).astype(labels.dtype)[labels]
+    return jnp.take_along_axis(weights, every, -1), mixture.family.arranged(parameters, every), labels
 
-    z: dict[str, Array]
-    rng_key: Array
-    inner: GibbsState
+
+def _alike(groups: Int[Array, " k"], low: Array, high: Array) -> Int[Array, " k"]:
+    """Give each cluster the number of the first one of its group that has the same bounds."""
+    same = (groups[:, None] == groups) & (low[:, None] == low) & (high[:, None] == high)
+    return jnp.argmax(same, axis=0)
 
 
-class GibbsKernel(MCMCKernel):
-    """A sweep of `Gibbs` as a kernel of NumPyro.
+def _every(kept: int) -> int:
+    """Tell of how many draws one has its labels kept, so that those kept come from the last `KEPT` draws."""
+    return -(-KEPT // kept)
 
-    Parameters
-    ----------
-    mixture : Mixture
-        The model; what its priors take from the rows, they take from those of each run.
-    engine : Gibbs
-        Its temperatures and permutations; how many draws and chains there are is up to ``MCMC``.
 
-    Examples
-    --------
-    >>> import jax, numpy as np
-    >>> from numpyro.infer import MCMC
-    >>> from bayessoft import Gaussian, NormalInverseWishart
-    >>> prior = NormalInverseWishart(np.zeros(2), 0.1, 4.0, np.eye(2))
-    >>> kernel = Gibbs().kernel(Mixture(2, Gaussian(prior=prior)))
-    >>> mcmc = MCMC(kernel, num_warmup=10, num_samples=20, num_chains=2, chain_method="vectorized", progress_bar=False)
-    >>> mcmc.run(jax.random.key(0), np.random.default_rng(0).normal(size=(30, 2)))
-    >>> mcmc.get_samples()["means"].shape
-    (40, 2, 2)
-    """
+def _counts(problem: Problem) -> tuple[np.ndarray, np.ndarray] | None:
+    """Give the smallest and the largest number of rows of each cluster; None where sizes are free."""
+    if problem.mixture.sizes is None:
+        return None
+    return problem.mixture.sizes.counts(problem.mixture.k, int(problem.data.total_weight))
 
-    sample_field = "z"
 
-    def __init__(self, mixture: Mixture, engine: Gibbs) -> None:
-        engine.check(mixture)
-        self.mixture, self.engine = mixture, engine
-        self._resolved = mixture
-        self._sample_fn = self.sample  # NumPyro begins anew without it
+@jax.jit
+def _settled(mixture: Mixture, rows: Tiles, states: GibbsState) -> GibbsState:
+    """Give the states with labels that follow their proportions and parameters, as near as the bounds let them."""
 
-    def init(self, rng_key: Array, num_warmup: int, init_params: Any, model_args: Any, model_kwargs: Any) -> Any:
-        """Give the state before the first sweep: at `init_params`, sites of the model, or centred at random rows."""
-        x = _rows_of(model_args, model_kwargs)
-        self._resolved = mixture = self.mixture.in_numbers(x)
-        k, x = mixture.k, _cast(x)
-        rows = laid_out(mixture.family, x, k)
-
-        def one(key: Array, sites: Any) -> KernelState:
-            key, choice = jax.random.split(key)
-            if sites is None:
-                chosen = jax.random.choice(choice, x, (k,), replace=False)
-                weights, parameters = jnp.full(k, 1 / k), mixture.family.centres(mixture.family.encoded(chosen))
-            else:
-                sites = jax.tree.map(_cast, sites)
-                weights, parameters = mixture.draw(lambda name, _: sites[name])
-            return self._with_sites(key, self.engine.at(mixture, rows, weights, parameters, _threefry(key)))
-
-        if is_prng_key(rng_key):
-            return one(rng_key, init_params)
-        return jax.vmap(one, in_axes=(0, None if init_params is None else 0))(rng_key, init_params)
-
-    def sample(self, state: KernelState, model_args: Any, model_kwargs: Any) -> KernelState:
-        """Give the state after a sweep, of one chain or of several side by side."""
-        mixture = self._resolved
-        rows = laid_out(mixture.family, _cast(_rows_of(model_args, model_kwargs)), mixture.k)
-
-        def one(key: Array, inner: GibbsState) -> KernelState:
-            key, own = jax.random.split(key)
-            return self._with_sites(key, self.engine.step(mixture, rows, replace(inner, key=_threefry(own)))[0])
-
-        alone = state.inner.sweeps.ndim == 0
-        return (one if alone else jax.vmap(one))(state.rng_key, state.inner)
-
-    def _with_sites(self, key: Array, state: GibbsState) -> KernelState:
+    def one(state: GibbsState) -> GibbsState:
+        assert state.labels is not None
         weights, parameters = jax.tree.map(lambda leaf: leaf[0], (state.weights, state.parameters))
-        return KernelState(self._resolved.sites(weights, parameters), key, state)
+        key, own = jax.random.split(state.key)
+        bounds = state.labels.low, state.labels.high
+        begun = filled(*bounds, rows.w.reshape(-1), state.labels.now.dtype)
+        found = settled(mixture.drawable()[0], parameters, jnp.log(weights), rows, begun, *bounds, own)
+        labels = replace(state.labels, now=jnp.broadcast_to(found, state.labels.now.shape))
+        return replace(state, key=key, labels=labels, groups=_alike(state.groups, *bounds))
 
-
-def _threefry(key: Array) -> Array:
-    """Give a key whose folded bits are uniform numbers, whatever the kind of the given one."""
-    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
-
-
-def _cast(array: Any) -> Array:
-    """Give an array in JAX's own precision."""
-    return jnp.asarray(handed(array), jnp.result_type(float))
-
-
-def _rows_of(model_args: Any, model_kwargs: Any) -> Any:
-    """Give the rows among what a driver passes on to the model."""
-    given = dict(zip(("X",), model_args, strict=False)) | (model_kwargs or {})
-    if set(given) != {"X"} or len(model_args) > 1:
-        raise OptionError("the kernel takes the rows and nothing else: call mcmc.run(key, X)")
-    return given["X"]
+    return lax.map(one, states)

@@ -96,7 +96,7 @@ class GradientMAP(Climber):
 
     def begin(self, problem: Problem) -> ClimbState:
         """Give the state before the first step, for each start."""
-        weights, parameters = begin_inside(problem, self.init, self.n_init)
+        weights, parameters = begin_inside(problem, self.init, self.n_init, shortest=True)
         z = _positions(problem.standard, weights, parameters)
         dtype, starts = problem.tiles.x.dtype, len(weights)
         return ClimbState(

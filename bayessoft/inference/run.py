@@ -121,7 +121,7 @@ def run(
     if isinstance(engine, Sampler):
         if early is Status.TIME_LIMIT and not _enough(engine, now.done):
             raise _nothing_drawn(engine, now.done, checkpoint)
-        posterior, status, trace = _drawn(engine, problem, records, early or Status.SAMPLED)
+        posterior, status, trace = _drawn(engine, problem, now.states, records, early or Status.SAMPLED)
     else:
         posterior, status, trace = _climbed(engine, problem, now.states, records)
     return Fit(
@@ -245,12 +245,12 @@ def _climbed(
 
 
 def _drawn(
-    engine: Sampler, problem: Problem, records: list[list[Any]], status: Status
+    engine: Sampler, problem: Problem, states: Any, records: list[list[Any]], status: Status
 ) -> tuple[Draws, Status, Float[np.ndarray, " s"]]:
     """Give the draws of all chains, and the chains' mean log density per unit weight in original units."""
     chains = [jax.tree.map(lambda *parts: np.concatenate(parts), *own) for own in records]
     together = jax.tree.map(lambda *parts: np.stack(parts)[:, : engine.steps], *chains)
-    posterior = engine.posterior(problem, together)
+    posterior = engine.posterior(problem, together, states)
     finite = np.isfinite(posterior.log_density)
     if not finite.all():
         raise _failed(Status.NON_FINITE, engine.warmup + int(np.argmin(finite.all(0))) + 1)
@@ -272,7 +272,7 @@ def _status(status: Status, problem: Problem, posterior: Point | Conjugate | Gui
     if isinstance(posterior, Guided):
         return status
     met = max(SIZES_MET, 2 * tolerance(problem.data.values.dtype)) * problem.data.total_weight
-    if isinstance(posterior, Point) and posterior.sizes is not None and posterior.sizes.violation > met:
+    if posterior.sizes is not None and posterior.sizes.violation > met:
         return Status.SIZES_NOT_MET
     family = problem.mixture.family
     doubt = family.doubt(posterior.parameters, problem.frame, problem.data.values.dtype, problem.reg_covar)

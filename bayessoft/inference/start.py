@@ -13,15 +13,16 @@ import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from bayessoft.core.sizes import match
 from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
-from bayessoft.families.family import SweptFamily, seeded
+from bayessoft.families.family import GibbsFamily, SweptFamily, lacking, seeded
 from bayessoft.inference.engine import Problem
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite, balanced, standardising
 
-__all__ = ["begin", "begin_chains", "begin_inside"]
+__all__ = ["begin", "begin_chains", "begin_inside", "matched"]
 
 WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
 STEPS = 50  # of L-BFGS, where there is no M-step
@@ -59,15 +60,16 @@ def _centres(x: np.ndarray, weights: np.ndarray, k: int, method: str, seed: int)
         return kmeans_plusplus(np.ascontiguousarray(some), k, sample_weight=share, random_state=seed)[0]
 
 
-def begin(problem: Problem, method: str, n_init: int, floor: Array) -> tuple[Array, Any]:
+def begin(problem: Problem, method: str, n_init: int, floor: Array, shortest: bool = False) -> tuple[Array, Any]:
     """Give proportions and parameters in the standardised rows' units, with a leading axis over starts.
 
-    What the problem gives of the start replaces what was found; where it gives everything, there is one start.
+    What the problem gives of the start replaces what was found; where it gives everything, there is one start. Of
+    clusterings that lead to the same top, `shortest` takes the one that begins densest, for engines that climb slowly.
     """
     if problem.started:
         return jax.tree.map(lambda leaf: _cast(leaf, problem)[None], problem.start)
     choosing = method == "kmeans" and problem.mixture.k > 1 and problem.standard.family.TIER != "a"
-    label = _chosen(problem, n_init) if choosing else _labelled(problem, method, n_init)
+    label = _chosen(problem, n_init, shortest) if choosing else _labelled(problem, method, n_init)
     return _begun(problem, label, floor)
 
 
@@ -89,6 +91,8 @@ def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -
         found = _fitted(standard, tiles, own, jax.random.key(problem.seed))
     else:
         found = _from_labels(standard, tiles, own, floor)
+    if not problem.given.numbered:
+        found = _placed(standard, *found)
     return jax.tree.map(
         lambda found, new: found if new is None else jnp.broadcast_to(_cast(new, problem), found.shape),
         found,
@@ -96,7 +100,22 @@ def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -
     )
 
 
-def _chosen(problem: Problem, n_init: int) -> Int[np.ndarray, "n_init n"]:
+def _placed(mixture: Mixture, weights: Float[Array, "starts k"], parameters: Any) -> tuple[Array, Any]:
+    """Give each start's clusters in the order that suits the prior on the proportions, where the others do not mind.
+
+    Where only their concentrations tell the clusters apart, the largest cluster belongs to the largest one.
+    """
+    family: Any = mixture.family
+    if mixture.weights is None or np.ptp(mixture.weights.concentration) == 0:
+        return weights, parameters
+    if family.prior is not None and (lacking(family, GibbsFamily) or not np.all(family.same_prior(mixture.k))):
+        return weights, parameters
+    alpha = np.asarray(mixture.weights.concentration)
+    order = jnp.argsort(weights, -1, stable=True)[:, np.argsort(np.argsort(alpha, kind="stable"))]
+    return jnp.take_along_axis(weights, order, -1), family.arranged(parameters, order)
+
+
+def _chosen(problem: Problem, n_init: int, shortest: bool) -> Int[np.ndarray, "n_init n"]:
     """Give each start labels by k-means: of clusterings of a few rows, the one densest after some steps of EM on those.
 
     K-means knows neither the shapes of clusters nor, in standardised rows, where they lie furthest apart; the density
@@ -117,17 +136,17 @@ def _chosen(problem: Problem, n_init: int) -> Int[np.ndarray, "n_init n"]:
     if few.standard.family.prior is None:
         posed = posed.build(replace(few.data, values=few.frame.apply(few.data.values)))
     starts = _begun(replace(few, standard=inside(posed)), label, jnp.zeros((), few.tiles.x.dtype))
-    best = _densest(_climbed(few.standard, inside(posed), few.tiles, starts)[1], n_init)
+    best = _densest(_climbed(few.standard, inside(posed), few.tiles, starts)[1], n_init, shortest)
     return label[best] if few is problem else np.stack([_joined(seen[i][0], centres[i]) for i in best])
 
 
-def _densest(density: Float[Array, "2 starts"], n: int) -> Int[np.ndarray, " n"]:
+def _densest(density: Float[Array, "2 starts"], n: int, shortest: bool = False) -> Int[np.ndarray, " n"]:
     """Give n numbers of starts, of start i and every n-th one after it: the one that comes to the densest place.
 
-    Of those that come to the same, the one that begins densest, which has the shortest way; of those the first.
+    Of those that come to the same, the first; with `shortest`, the first of those that begin densest.
     """
     best = np.ones((density.shape[1] // n, n), bool)
-    for each in np.asarray(density).reshape(2, -1, n):
+    for each in np.asarray(density).reshape(2, -1, n)[: 1 + shortest]:
         each = np.where(np.isnan(each) | ~best, -np.inf, each)
         most = each.max(0)
         rounding = np.sqrt(np.finfo(each.dtype).eps) * np.abs(most)
@@ -209,10 +228,10 @@ def inside(mixture: Mixture) -> Mixture:
     return replace(mixture, family=mixture.family.raised(), weights=mixture.weights and mixture.weights.raised(1.0))
 
 
-def begin_inside(problem: Problem, method: str, n_init: int) -> tuple[Array, Any]:
+def begin_inside(problem: Problem, method: str, n_init: int, shortest: bool = False) -> tuple[Array, Any]:
     """Give what `begin` does for a mixture with priors, whatever its concentrations."""
     posed = replace(problem, standard=inside(problem.standard))
-    return begin(posed, method, n_init, jnp.zeros((), problem.tiles.x.dtype))
+    return begin(posed, method, n_init, jnp.zeros((), problem.tiles.x.dtype), shortest)
 
 
 def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
@@ -228,6 +247,28 @@ def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
     starts = _begun(posed, np.concatenate(every), jnp.zeros((), problem.tiles.x.dtype))
     found, density = _climbed(problem.standard, posed.standard, problem.tiles, starts)
     return jax.tree.map(lambda leaf: leaf[_densest(density, chains)], found)
+
+
+def matched(
+    problem: Problem, weights: Float[Array, "starts k"], parameters: Any, low: np.ndarray, high: np.ndarray
+) -> tuple[Float[np.ndarray, "starts k"], Float[np.ndarray, "starts k"]]:
+    """Give the bounds of the sizes of each start's clusters: those that suit them best where their order is free."""
+    if problem.mixture.sizes is None or problem.mixture.sizes.order == "given":
+        low, high = (np.broadcast_to(side, weights.shape) for side in (low, high))
+        return low, high
+    natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters))
+    lows, highs = zip(*(match(low, high, sizes.astype(np.float64)) for sizes in natural), strict=True)
+    return np.array(lows), np.array(highs)
+
+
+@jax.jit
+def _natural_sizes(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Array:
+    """Give the sizes of each start's clusters while nothing constrains them."""
+
+    def one(start: tuple[Array, Any]) -> Array:
+        return sweep(mixture.family.with_prior(None), start[1], jnp.log(start[0]), rows)[1].weight
+
+    return lax.map(one, (weights, parameters))
 
 
 @jax.jit

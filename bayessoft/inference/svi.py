@@ -15,7 +15,7 @@ from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.family import ConjugateFamily, lacking, pytree
 from bayessoft.inference.cavi import CAVI, CONVERGED, NON_FINITE, RUNNING, CAVIState
-from bayessoft.inference.engine import Problem, conjugate_only, whole
+from bayessoft.inference.engine import Problem, conjugate_only, unconstrained_only, whole
 from bayessoft.inference.guided import GUIDES, GuidedSVI
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -140,6 +140,7 @@ class SVI(CAVI):
 
     def check(self, mixture: Mixture) -> None:
         conjugate_only(mixture, "svi")
+        unconstrained_only(mixture, "svi")
 
     def begin(self, problem: Problem) -> SVIState:
         """Give the state before the first step, for each start: CAVI's, and the batches to come."""
@@ -147,7 +148,7 @@ class SVI(CAVI):
         starts, dtype = len(state.code), problem.tiles.x.dtype
         size = problem.tiles.w.shape[1]
         return SVIState(
-            **{name: getattr(state, name) for name in ("posterior", "objective", "code", "tol")},
+            **{name: getattr(state, name) for name in ("posterior", "objective", "code", "tol", "bounds", "prices")},
             key=jax.random.key_data(jax.random.split(jax.random.key(problem.seed), starts)),
             batches=jnp.full(starts, -(-problem.data.n // size)),
             done=jnp.zeros(starts, dtype),

@@ -76,7 +76,7 @@ class Outcome:
     @property
     def constrained(self) -> bool:
         """Whether the sizes were fixed or bounded."""
-        return getattr(self.estimator, "sizes", None) is not None
+        return self.estimator.fit_.mixture.sizes is not None
 
 
 def distributed(estimator: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jax import Array, lax
-from jax.scipy.special import xlogy
+from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Float, Int
 from scipy.stats import chi2
 
@@ -206,8 +207,13 @@ def _every(engine: Sampler, n: int, thin: int, mixture: Mixture, assumed: Mixtur
     def one(key: Array) -> dict[str, Array]:
         prior_key, rows_key, chain_key, ties_key = jax.random.split(key, 4)
         truth = mixture.draw(seeded(prior_key))
-        rows = laid_out(mixture.family, mixture.row_distribution(*truth).sample(rows_key, (n,)), mixture.k)
-        state = engine.at(assumed, rows, *truth, chain_key)
+        if mixture.sizes is None:
+            x = mixture.row_distribution(*truth).sample(rows_key, (n,))
+        else:
+            truth, x = _under_sizes(mixture, truth[1], n, rows_key)
+        rows = laid_out(mixture.family, x, mixture.k)
+        bounds = () if assumed.sizes is None else (assumed.sizes.counts(assumed.k, n),)
+        state = engine.at(assumed, rows, *truth, chain_key, *bounds)
 
         def stepped(steps: int, state: Any) -> Any:
             return lax.fori_loop(0, steps, lambda _, now: engine.step(assumed, rows, now)[0], state)
@@ -222,6 +228,28 @@ def _every(engine: Sampler, n: int, thin: int, mixture: Mixture, assumed: Mixtur
         return {name: _rank(drawn[name], true[name], tie) for tie, name in zip(ties, true, strict=True)}
 
     return lax.map(one, keys, batch_size=min(engine.SIDE_BY_SIDE, len(keys)))
+
+
+def _under_sizes(mixture: Mixture, parameters: Any, n: int, key: Array) -> tuple[tuple[Array, Any], Array]:
+    """Draw proportions, and n rows whose labels have allowed counts, given parameters.
+
+    Of proportions, labels and rows the joint density is restricted to such labels. So counts have the probabilities of
+    a Dirichlet-multinomial distribution among the allowed ones, and proportions their posterior given the counts.
+    """
+    assert mixture.sizes is not None
+    low, high = mixture.sizes.counts(mixture.k, n)
+    every = np.array([c for c in product(*map(range, low, high + 1)) if sum(c) == n])
+    alpha = jnp.broadcast_to(jnp.asarray(mixture.drawable()[1].concentration), (mixture.k,))
+    logs = jnp.sum(gammaln(alpha + every) - gammaln(alpha) - gammaln(every + 1.0), 1)
+    count_key, weight_key, order_key, row_key = jax.random.split(key, 4)
+    counts = jnp.asarray(every)[jax.random.categorical(count_key, logs)]
+    weights = jax.random.dirichlet(weight_key, alpha + counts)
+    labels = jnp.searchsorted(jnp.cumsum(counts), jax.random.permutation(order_key, n), side="right")
+
+    def row(label: Array, key: Array) -> Array:
+        return mixture.row_distribution(jax.nn.one_hot(label, mixture.k), parameters).sample(key)
+
+    return (weights, parameters), jax.vmap(row)(labels, jax.random.split(row_key, n))
 
 
 def _rank(drawn: Float[Array, " s"], true: Array, key: Array) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayessoft import Between, Fixed, GaussianMixture
+from bayessoft import CAVI, Between, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.core import dual as core
 from bayessoft.core import sweep
 
@@ -167,3 +167,40 @@ def test_prices_have_the_signs_of_their_bounds(low, high):
     np.testing.assert_array_equal(np.asarray(prices) != 0, active)
     assert active.any()
     assert float(dual.value) < float(free)
+
+
+@jax.jit
+def certified(member, theta, log_weights, rows, bounds, prices):
+    """The dual at prices that solve nothing, and its gap."""
+    value, sizes, hessian = core._dual_pass(member, theta, log_weights, rows, prices)
+    dual = core.Dual(prices, value - bounds.linear(prices), sizes, hessian)
+    return dual.value, core.certificate(member, theta, log_weights, rows, bounds, dual)
+
+
+@pytest.mark.parametrize("name", ["fixed", "far", "between"])
+def test_the_gap_is_no_smaller_than_what_is_lost(name):
+    """At any prices: the memberships that it looks at are allowed, so they gain no more than the best."""
+    model, bounds = world(), bounds_of(*UNSEEN[name])
+    best = solved(*model, bounds)[0]
+    for share in (0.0, 0.5, 0.9, 1.1, 2.0):
+        value, gap = certified(*model, bounds, share * best.prices)
+        assert float(gap) >= float(value - best.value) - 1e-7  # which rounds in sums of 54 rows
+
+
+def test_cavi_keeps_its_constraint():
+    """Under the expected log densities, as EM does under its parameters; the bound climbs and is lower than without."""
+    x, prior = points(N, D), NormalInverseWishart(np.zeros(D), 0.5, 5.0, np.eye(D))
+    options = dict(prior=prior, weight_concentration_prior=1.5, means_init=x[:K])
+    fits = {
+        name: GaussianMixture(K, inference=CAVI(max_iter=300, tol=1e-9), sizes=CONSTRAINTS.get(name), **options).fit(x)
+        for name in ("free", "slack", "fixed", "low-and-high")
+    }
+    for name in ("fixed", "low-and-high"):
+        gm = fits[name]
+        np.testing.assert_allclose(gm.responsibilities_.sum(0), gm.sizes_, atol=1e-9 * N)
+        check_signs(*CONSTRAINTS[name].bounds(K, N), gm.sizes_, gm.prices_)
+        assert 0 <= gm.duality_gap_ < 1e-8 * N * (1 + np.abs(gm.prices_).max())
+        assert (np.diff(gm.lower_bounds_) > -1e-9).all()
+        assert gm.elbo_ < fits["free"].elbo_
+    np.testing.assert_allclose(fits["slack"].elbo_, fits["free"].elbo_, rtol=1e-9)
+    np.testing.assert_allclose(fits["fixed"].weights_, (fits["fixed"].sizes_ + 1.5) / (N + K * 1.5), rtol=1e-8)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import gammaln, logsumexp
-from scipy.stats import kstest, multivariate_normal
+from scipy.stats import chi2, kstest, multivariate_normal
 
 from bayessoft.core.allocate import allocate, uniforms
+from bayessoft.core.rearrange import filled, rearrange
 
 from . import linear, student_t
 from .worlds import MEMBERS, dense, label, laid_out, linear_tiles, parameters, points, proportions, rowwise, swept
@@ -65,6 +66,45 @@ def test_labels_follow_their_probabilities(repeated):
     # false alarm in one of 20 000 seeds, and the seed is fixed
     assert (np.abs(drawn.mean(0) - mean) < 4.5 * np.sqrt(variance / passes)).all()
     assert (np.abs(drawn.var(0) / variance - 1) < 4.5 * np.sqrt(2.5 / passes)).all()
+
+
+COUNTS = {"fixed": ([2, 2, 1], [2, 2, 1]), "between": ([0, 1, 2], [2, 5, 3]), "free": ([0, 0, 0], [5, 5, 5])}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_labels_under_counts_follow_their_probabilities(name):
+    """Of many short chains, how often each allowed labeling comes is what enumeration tells."""
+    member, x, pi = MEMBERS[2], 0.5 * points(N + 1, D), proportions(K)
+    theta, (low, high) = parameters(member, K, D), map(jnp.asarray, COUNTS[name])
+    rows = laid_out(x, np.array([1.0, 1, 0, 1, 1, 1]), tile_rows=4)
+    places, chains = np.array([0, 1, 3, 4, 5]), 8000
+
+    def step(labels, key):
+        value, labels, statistics = rearrange(member, theta, jnp.log(pi), rows, labels, low, high, key)
+        return labels, (value, statistics.weight)
+
+    def chain(key):
+        labels, told = jax.lax.scan(step, filled(low, high, rows.w.reshape(-1), jnp.uint8), jax.random.split(key, 10))
+        return labels, jax.tree.map(lambda leaf: leaf[-1], told)
+
+    keys = jax.random.split(jax.random.key(3), chains)
+    labels, (values, weight) = jax.jit(lambda keys: jax.lax.map(chain, keys, batch_size=1000))(keys)
+    drawn = np.asarray(labels)[:, places]
+    counts = (drawn[..., None] == np.arange(K)).sum(1)
+    np.testing.assert_array_equal(weight, counts)
+    assert ((counts >= low) & (counts <= high)).all()
+    log_density, r = rowwise(member, theta, jnp.log(pi), rows)
+    np.testing.assert_allclose(values, np.asarray(log_density).ravel()[places].sum(), rtol=1e-12)
+    logs = np.log(np.moveaxis(np.asarray(r), 1, 2).reshape(-1, K)[places])
+    every = np.array(list(product(range(K), repeat=N)))
+    of_each = (every[..., None] == np.arange(K)).sum(1)
+    every = every[((of_each >= low) & (of_each <= high)).all(1)]
+    weights = np.exp(logs[np.arange(N), every].sum(1))
+    expected = chains * weights / weights.sum()
+    found = np.array([(drawn == z).all(1).sum() for z in every])
+    usual = expected >= 5  # rarer labelings together count as one
+    expected, found = (np.r_[each[usual], each[~usual].sum() + 1e-9] for each in (expected, found))
+    assert chi2.sf(np.sum((found - expected) ** 2 / expected), len(found) - 1) > 1e-4
 
 
 def test_uniform_numbers_are_uniform():

@@ -20,7 +20,7 @@ from bayessoft import IndependentNormalInverseWishart, NormalInverseWishart, Stu
 
 @dataclass(frozen=True)
 class World:
-    """Rows, the number of clusters, and what is known of them before."""
+    """Rows, the number of clusters, what is known of them before, and the bounds of their counts, if any."""
 
     kind: str
     x: np.ndarray
@@ -28,6 +28,7 @@ class World:
     alpha: float
     prior: Any
     points: np.ndarray
+    counts: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def clusters(self, z: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
         """The posterior precision and mean of each cluster's mean, and what its rows add to the scale."""
@@ -80,9 +81,18 @@ class World:
             found.append(density)
         return np.array(found)
 
-    def labelings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Every labeling, and the log joint density of rows and labels."""
+    def allowed(self) -> np.ndarray:
+        """Every labeling with counts inside the bounds."""
         every = np.array(list(product(range(self.k), repeat=len(self.x))))
+        if self.counts is None:
+            return every
+        counts = (every[:, :, None] == np.arange(self.k)).sum(1)
+        low, high = self.counts
+        return every[((counts >= low) & (counts <= high)).all(1)]
+
+    def labelings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every allowed labeling, and the log joint density of rows and labels."""
+        every = self.allowed()
         total = self.k * self.alpha
         logs = []
         for z in every:
@@ -177,9 +187,9 @@ SCALES = {"full": np.array([[1.5, 0.3], [0.3, 1.0]]), "diag": np.array([1.5, 1.0
 SCALES["tied"] = SCALES["full"]
 
 
-def small(kind: str) -> World:
+def small(kind: str, counts: Any = None) -> World:
     """Six rows that two clusters share in doubt."""
-    return World(kind, X, 2, 1.5, NormalInverseWishart(np.array([1.5, 1.0]), 0.5, 5.0, SCALES[kind]), POINTS)
+    return World(kind, X, 2, 1.5, NormalInverseWishart(np.array([1.5, 1.0]), 0.5, 5.0, SCALES[kind]), POINTS, counts)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Samplers and bounds against the exact posterior of a tiny world."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from laws import linear
+from scipy.special import logsumexp
 from scipy.stats import skew
 from scipy.stats import t as student
 from sklearn.exceptions import ConvergenceWarning
@@ -15,6 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from bayessoft import (
     CAVI,
     NUTS,
+    Between,
+    Fixed,
     Gaussian,
     GaussianMixture,
     Gibbs,
@@ -31,6 +35,26 @@ PENGUINS = Path(__file__).parents[2] / "examples" / "data" / "penguins.csv"
 KINDS = ("full", "tied", "diag", "spherical")
 
 
+def sizes_of(world: World) -> Fixed | Between | None:
+    """The bounds of the counts as a user states them."""
+    if world.counts is None:
+        return None
+    low, high = world.counts
+    return Fixed(low, order="given") if low == high else Between(low, high, order="given")
+
+
+def together_of(world: World, joint: np.ndarray) -> np.ndarray:
+    """How probably each pair of rows is in one cluster, given log densities of rows and labels under draws."""
+    upper = np.triu_indices(len(world.x), 1)
+    if world.counts is None:
+        r = np.exp(joint - logsumexp(joint, -1, keepdims=True))
+        return np.einsum("csnk,csmk->csnm", r, r)[..., *upper]
+    every = world.allowed()
+    logs = sum(joint[:, :, i, own] for i, own in enumerate(every.T))
+    p = np.exp(logs - logsumexp(logs, -1, keepdims=True))
+    return p @ (every[:, upper[0]] == every[:, upper[1]]).astype(float)
+
+
 def fitted(world: World, engine: Any, repeat: np.ndarray | None = None) -> GaussianMixture:
     """A fit whose status is of no concern; where rows repeat, those of weight above 1 stand for them."""
     with warnings.catch_warnings():
@@ -40,6 +64,8 @@ def fitted(world: World, engine: Any, repeat: np.ndarray | None = None) -> Gauss
             covariance_type=world.kind,
             prior=world.prior,
             weight_concentration_prior=world.alpha,
+            sizes=sizes_of(world),
+            means_init=None if world.counts is None else world.x[: world.k],
             inference=engine,
             random_state=0,
         ).fit(
@@ -50,8 +76,10 @@ def fitted(world: World, engine: Any, repeat: np.ndarray | None = None) -> Gauss
 
 def sampled(world: World, engine: Any, **options: Any) -> dict[str, np.ndarray]:
     """What `World.exact` has, from draws, with leading axes (c, s)."""
-    gm = fitted(world, engine, **options)
-    found = {name: values for name, (_, values) in quantities(gm.fit_).items()}
+    fit = fitted(world, engine, **options).fit_
+    if world.counts is not None:  # components as they came, which the bounds are of
+        fit = replace(fit, posterior=replace(fit.posterior, order=None))
+    found = {name: values for name, (_, values) in quantities(fit).items()}
     weights, means, spread = found["weights"], found["means"], found["covariances"]
     c, s, k, d = means.shape
     eye = np.eye(d)
@@ -66,14 +94,11 @@ def sampled(world: World, engine: Any, **options: Any) -> dict[str, np.ndarray]:
     def densities(x: np.ndarray) -> np.ndarray:
         offset = x[:, None] - means[:, :, None]
         squares = np.einsum("csnkd,cskde,csnke->csnk", offset, precisions, offset, optimize=True)
-        logs = np.log(weights)[:, :, None] - 0.5 * (squares + log_det[:, :, None]) - 0.5 * d * np.log(2 * np.pi)
-        return np.exp(logs)
+        return np.log(weights)[:, :, None] - 0.5 * (squares + log_det[:, :, None]) - 0.5 * d * np.log(2 * np.pi)
 
-    joint = densities(world.x)
-    r = joint / joint.sum(-1, keepdims=True)
-    together = np.einsum("csnk,csmk->csnm", r, r)[..., *np.triu_indices(len(world.x), 1)]
     larger = weights.max(-1, keepdims=True)
-    return {"together": together, "density": densities(world.points).sum(-1), "larger": larger}
+    density = np.exp(densities(world.points)).sum(-1)
+    return {"together": together_of(world, densities(world.x)), "density": density, "larger": larger}
 
 
 def sampled_linear(world: World, engine: Any) -> dict[str, np.ndarray]:
@@ -194,6 +219,28 @@ def test_nuts_is_near_the_truth():
 def test_gibbs_is_near_the_truth():
     """The same at few draws, for every run."""
     agrees(small("full"), sampled(small("full"), Gibbs(draws=4000, warmup=200, chains=2)), False)
+
+
+COUNTS = {"fixed": ((4, 2), (4, 2)), "alike": ((3, 3), (3, 3)), "between": ((1, 2), (4, 4)), "floor": ((2, 2), (6, 6))}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind, name", [*(("full", name) for name in COUNTS), ("diag", "fixed"), ("tied", "between")])
+def test_gibbs_is_exact_under_counts(kind, name):
+    world = small(kind, COUNTS[name])
+    agrees(world, sampled(world, Gibbs(draws=20_000)), True)
+
+
+@pytest.mark.statistical
+def test_gibbs_is_exact_under_counts_with_copies():
+    world = small("full", COUNTS["between"])
+    agrees(world, sampled(world, Gibbs(draws=10_000, inverse_temperatures=(1.0, 0.5))), True)
+
+
+@pytest.mark.parametrize("name", ["fixed", "between"])
+def test_gibbs_is_near_the_truth_under_counts(name):
+    world = small("full", COUNTS[name])
+    agrees(world, sampled(world, Gibbs(draws=4000, warmup=200, chains=2)), False)
 
 
 @pytest.mark.statistical

@@ -79,7 +79,7 @@ def test_even_and_uneven_ranks():
         ({"simulations": 50}, "pass 100 or more"),
         ({"n": 0}, "n is 0"),
         ({"mixture": Mixture(2)}, "pass priors in numbers"),
-        ({"mixture": replace(world(), sizes=Between(1, 5))}, "cannot be met"),
+        ({"mixture": replace(world(), sizes=Between(1, 5)), "engine": NUTS(draws=19)}, "cannot be met"),
     ],
 )
 def test_refusals(options, message):

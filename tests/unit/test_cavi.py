@@ -7,7 +7,7 @@ import pytest
 from scipy.special import digamma, gammaln, multigammaln
 from scipy.stats import dirichlet
 
-from bayessoft import CAVI, Between, GaussianMixture, NormalInverseWishart, load
+from bayessoft import CAVI, GaussianMixture, NormalInverseWishart, load
 from bayessoft.errors import OptionError
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.inference.run import _block
@@ -195,8 +195,6 @@ def test_labels_are_those_that_prediction_gives():
 
 
 def test_refusals():
-    with pytest.raises(OptionError, match="cannot be met by inference='cavi'"):
-        fitted(sizes=Between(10, 40))
     with pytest.raises(OptionError, match="reg_covar set, which CAVI does not use"):
         fitted(prior=None, reg_covar=1e-3)
     with pytest.raises(OptionError, match="tol is -1"):

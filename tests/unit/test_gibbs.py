@@ -9,7 +9,7 @@ import pytest
 from numpyro.infer import MCMC
 from sklearn.exceptions import ConvergenceWarning
 
-from bayessoft import Dirichlet, Fixed, Gaussian, GaussianMixture, Gibbs, Mixture, NormalInverseWishart, load
+from bayessoft import Dirichlet, Gaussian, GaussianMixture, Gibbs, Mixture, NormalInverseWishart, load
 from bayessoft.errors import OptionError
 from bayessoft.families.normal_inverse_wishart import weak
 from bayessoft.inference import gibbs
@@ -191,7 +191,6 @@ def test_it_runs_one_chain_after_the_other_from_a_given_start():
 @pytest.mark.parametrize(
     "engine, options, message",
     [
-        (Gibbs(), {"sizes": Fixed([40, 40, 40])}, "cannot be met by inference='gibbs'"),
         (Gibbs(), {"tol": 1e-6}, "tol set, which Gibbs does not use"),
         (Gibbs(), {"reg_covar": 1e-3}, "reg_covar set, which Gibbs does not use"),
         ("gibs", {}, "pass 'em', 'cavi', 'gibbs', 'map', 'nuts', 'svi', or an engine object"),

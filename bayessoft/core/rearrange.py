@@ -1,0 +1,201 @@
+"""Draws of labels whose counts stay inside bounds: swaps in pairs, and moves in blocks.
+
+The labels have the density ``prod_n exp(score[z_n, n])`` over those whose counts are allowed. Swaps keep all counts,
+blocks change them inside the bounds; together they reach all allowed labels from any of them, since the allowed counts
+hang together by moves of single rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.scipy.special import logsumexp
+from jaxtyping import Float, Int
+
+from bayessoft.core.allocate import by_place, places, uniforms
+from bayessoft.core.sweep import Tiles, either_form, over_tiles
+from bayessoft.families.family import GibbsFamily
+
+__all__ = ["counted", "filled", "rearrange", "settled"]
+
+ROUNDS = 8  # of pairs, for each time that parameters are drawn
+SETTLING = 32  # times that many, before the first
+BLOCKS_OF_A_SIZE = 4  # about; sizes go down by halves
+
+
+def rearrange(
+    family: GibbsFamily,
+    parameters: Any,
+    log_weights: Float[Array, " k"],
+    rows: Tiles,
+    labels: Int[Array, " n"],
+    low: Int[Array, " k"],
+    high: Int[Array, " k"],
+    key: Array,
+    inverse_temperature: Array | float = 1.0,
+) -> tuple[Array, Int[Array, " n"], Any]:
+    """Draw labels whose counts are allowed, from labels that are.
+
+    Parameters
+    ----------
+    family, parameters, log_weights, rows, key, inverse_temperature
+        As of `core.allocate.allocate`; the weights of the rows are 0 or 1.
+    labels : array of shape (n,), int
+        For each place of a row; tiles may have more places than there are rows.
+    low, high : array of shape (k,), int
+        Smallest and largest number of rows with each label.
+
+    Returns
+    -------
+    log_normaliser : scalar
+        As of `core.allocate.allocate`: of labels without bounds.
+    labels : array of shape (n,), int
+        A step that leaves their density, restricted to allowed counts, what it is.
+    statistics
+        The family's statistics of the labelled rows, times the inverse temperature.
+    """
+    logits = _logits(family, parameters, log_weights, rows, inverse_temperature)
+    w = rows.w.reshape(-1)
+    move_key, row_key = jax.random.split(key)
+    labels = _moved(logits, labels, w, low, high, move_key)
+    statistics = _labelled(family, parameters, rows, labels, len(log_weights), row_key, inverse_temperature)
+    return jnp.sum(w * logsumexp(logits, axis=0)), labels, statistics
+
+
+def settled(
+    family: GibbsFamily,
+    parameters: Any,
+    log_weights: Float[Array, " k"],
+    rows: Tiles,
+    labels: Int[Array, " n"],
+    low: Int[Array, " k"],
+    high: Int[Array, " k"],
+    key: Array,
+) -> Int[Array, " n"]:
+    """Give labels some steps of `rearrange` on, parameters held."""
+    logits, w = _logits(family, parameters, log_weights, rows, 1.0), rows.w.reshape(-1)
+
+    def step(i: Array, labels: Array) -> Array:
+        return _moved(logits, labels, w, low, high, jax.random.fold_in(key, i))
+
+    return lax.fori_loop(0, SETTLING, step, labels)
+
+
+def _moved(logits: Array, labels: Array, w: Array, low: Array, high: Array, key: Array) -> Array:
+    """Take the steps of both kinds."""
+    block_key, pair_key = jax.random.split(key)
+
+    def in_blocks() -> Array:
+        return _in_blocks(logits, labels, w, low, high, block_key)
+
+    labels = lax.cond((low < high).any(), in_blocks, lambda: labels)
+    return _in_pairs(logits, labels, w, pair_key)
+
+
+def _logits(
+    family: GibbsFamily, parameters: Any, log_weights: Array, rows: Tiles, inverse_temperature: Array | float
+) -> Float[Array, "k n"]:
+    """Give the log probability of every label of each row, not normalised."""
+
+    def pass_(fast: bool) -> Array:
+        found = lax.map(lambda x: family.tile_scores(parameters, x, fast), rows.x)
+        return jnp.moveaxis(found, 1, 0).reshape(found.shape[1], -1)
+
+    return either_form(family, parameters, rows, pass_) * inverse_temperature + log_weights[:, None]
+
+
+def counted(labels: Int[Array, " n"], w: Float[Array, " n"], k: int) -> Int[Array, " k"]:
+    """Count the rows with each label; those of weight 0 do not count."""
+    return jnp.zeros(k, jnp.int32).at[labels].add((w > 0).astype(jnp.int32))
+
+
+def filled(low: Int[Array, " k"], high: Int[Array, " k"], w: Float[Array, " n"], dtype: Any) -> Int[Array, " n"]:
+    """Give labels with allowed counts, cluster after cluster: a place to begin."""
+    counting = jnp.cumsum(w > 0)
+    room, left = high - low, counting[-1] - low.sum()
+    counts = low + jnp.clip(left - (jnp.cumsum(room) - room), 0, room)
+    return jnp.searchsorted(jnp.cumsum(counts), jnp.maximum(counting - 1, 0), side="right").astype(dtype)
+
+
+def _in_pairs(
+    logits: Float[Array, "k n"], labels: Int[Array, " n"], w: Float[Array, " n"], key: Array
+) -> Int[Array, " n"]:
+    """Swap the labels of pairs of rows, some rounds with other pairs.
+
+    In each round row i is paired with row ``(c - i) mod n`` for a random c, whatever their labels. Given everything
+    else, each pair has its two labels one way or the other, independently of the other pairs: all pairs draw their way
+    from its probability at once. Every pair of rows is a pair for some c.
+    """
+    at, counts = jnp.arange(len(w)), w > 0
+    n = jnp.max(jnp.where(counts, at + 1, 1))
+
+    def one(i: Array, labels: Array) -> Array:
+        own, shift = jax.random.split(jax.random.fold_in(key, i))
+        partner = jnp.where(at < n, jnp.mod(jax.random.randint(shift, (), 0, n) - at, n), at)
+        theirs = labels[partner]
+        mine, other = (jnp.take_along_axis(logits, each[None].astype(jnp.int32), 0)[0] for each in (labels, theirs))
+        gain = other - mine
+        u = uniforms(by_place(own, places(w.shape)), logits.dtype)[jnp.minimum(at, partner)]  # one for each pair
+        swap = jnp.log(u) - jnp.log1p(-u) < gain + gain[partner]
+        return jnp.where(swap & counts & counts[partner], theirs, labels)
+
+    return lax.fori_loop(0, ROUNDS, one, labels)
+
+
+def _in_blocks(
+    logits: Float[Array, "k n"],
+    labels: Int[Array, " n"],
+    w: Float[Array, " n"],
+    low: Int[Array, " k"],
+    high: Int[Array, " k"],
+    key: Array,
+) -> Int[Array, " n"]:
+    """Draw labels anew, block of rows by block, and keep those of a block where all counts stay inside the bounds.
+
+    The blocks have random sizes, from a good part of the rows to single ones, whatever the labels. A block's proposal
+    is a draw from its probability without bounds, so it is accepted with probability 1 or 0.
+    """
+    k, n = logits.shape
+    number = BLOCKS_OF_A_SIZE * math.ceil(math.log2(n + 1)) + 1
+    of_label, of_block = (uniforms(by_place(own, places((n,))), logits.dtype) for own in jax.random.split(key))
+    below = jnp.cumsum(jnp.exp(logits - logits.max(0)), 0)
+    new = jnp.sum(of_label * below[-1] >= below[:-1], 0).astype(labels.dtype)
+    block = jnp.minimum(-BLOCKS_OF_A_SIZE * jnp.log2(1 - of_block), number - 1).astype(jnp.int32)
+    one = (w > 0).astype(jnp.int32)
+    change = jnp.zeros((number, k), jnp.int32).at[block, new].add(one).at[block, labels].add(-one)
+
+    def step(counts: Array, change: Array) -> tuple[Array, Array]:
+        after = counts + change
+        fits = ((low <= after) & (after <= high)).all()
+        return jnp.where(fits, after, counts), fits
+
+    fits = lax.scan(step, counted(labels, w, k), change)[1]
+    return jnp.where(fits[block], new, labels)
+
+
+def _labelled(
+    family: GibbsFamily,
+    parameters: Any,
+    rows: Tiles,
+    labels: Int[Array, " n"],
+    k: int,
+    key: Array,
+    inverse_temperature: Array | float = 1.0,
+) -> Any:
+    """Give the statistics of rows whose labels are known, times the inverse temperature."""
+
+    def pass_(fast: bool) -> Any:
+        def tile(x: Array, w: Array, own: Array, place: Array) -> Any:
+            r = (jnp.arange(k)[:, None] == own) * (w * inverse_temperature)
+            return family.tile_labelled(
+                parameters, family.tile_features(parameters, x, fast), r, by_place(key, place), fast
+            )
+
+        more = labels.reshape(rows.w.shape), places(rows.w.shape)
+        return family.collect(parameters, over_tiles(tile, rows, *more), fast)
+
+    return either_form(family, parameters, rows, pass_)
