@@ -74,9 +74,9 @@ EXPECTED = {"check_array_api_input": "not an array-API estimator: rows become Nu
 
 
 RANDOM_STARTS = {
-    "check_sample_weight_equivalence_on_dense_data": "fits start at clusterings found from random rows, others where rows "
-    "are repeated; from a given start they are the same, see test_a_fit_with_weight_two_is_the_fit_of_the_row_twice, of "
-    "CAVI test_weights_are_repeated_rows, and of NUTS test_weights_make_the_chain_of_repeated_rows"
+    "check_sample_weight_equivalence_on_dense_data": "fits start at clusterings found from random rows, others where "
+    "rows are repeated; from a given start they are the same: test_a_fit_with_weight_two_is_the_fit_of_the_row_twice, "
+    "test_weights_are_repeated_rows, test_weights_make_the_chain_of_repeated_rows"
 }
 
 
