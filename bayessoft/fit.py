@@ -66,7 +66,11 @@ class Fit:
     @property
     def n_parameters(self) -> int:
         """Number of free parameters."""
-        return self.mixture.n_parameters(len(self.frame.shift))
+        found = self.mixture.family.n_parameters(self.mixture.k, len(self.frame.shift))
+        sizes = self.mixture.sizes
+        if sizes is None or not sizes.pinned or not isinstance(self.posterior, Point):
+            found += self.mixture.k - 1  # proportions, which fixed sizes are where the fit is a point
+        return found
 
     @property
     def log_relabellings(self) -> float:
@@ -124,8 +128,11 @@ class Fit:
                 memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
         return log_density, memberships
 
-    def own_memberships(self, values: np.ndarray) -> Float[np.ndarray, "n k"]:
-        """Give the memberships that the fit gave its rows: of drawn labels, how often a row had each, aligned."""
+    def own_memberships(self, values: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, "n k"]:
+        """Give the memberships that the fit gave its rows, which had these weights.
+
+        Where labels were kept, how often a row had each, aligned; rows of weight 0 have no label that means anything.
+        """
         posterior = self.posterior
         if not isinstance(posterior, Draws) or posterior.labels is None or posterior.order is None:
             return self.evaluate(values, fitted=True)[1]
@@ -134,6 +141,8 @@ class Fit:
         for labels, cluster in zip(posterior.labels, clusters, strict=True):
             for own, place in zip(labels, cluster, strict=True):
                 found[np.arange(len(values)), place[own]] += 1
+        if (without := weights == 0).any():
+            found[without] = self.evaluate(values[without])[1]
         return found / found.sum(1, keepdims=True)
 
     def _look(self, dtype: np.dtype[Any], fitted: bool) -> Callable[[Tiles], tuple[Array, Array]]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from bayessoft.core.assign import assign
 from bayessoft.core.distributions import RowDistribution, TableDistribution
-from bayessoft.core.sizes import SizeConstraint
+from bayessoft.core.sizes import Near, SizeConstraint
 from bayessoft.core.sweep import Tiles, tiles
 from bayessoft.data.rows import Rows, fresh, rows
 from bayessoft.errors import OptionError
@@ -53,6 +53,11 @@ class Mixture:
     family: SweptFamily = Gaussian()
     weights: Dirichlet | None = Dirichlet()
     sizes: SizeConstraint | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a prior that is stated as a constraint."""
+        if isinstance(self.sizes, Near):
+            raise OptionError(f"{self.sizes!r} is a prior on the proportions: pass its .prior() as weights")
 
     def build(self, rows: Rows) -> Mixture:
         """Replace every automatic setting by numbers taken from the rows, and check all of them.
@@ -164,11 +169,6 @@ class Mixture:
                 "only families with a Gibbs step, under a prior, have their parameters drawn given labels"
             )
         return cast(GibbsFamily, self.family), self.weights
-
-    def n_parameters(self, d: int) -> int:
-        """Number of free parameters for d columns."""
-        proportions = 0 if self.sizes is not None and self.sizes.pinned else self.k - 1
-        return self.family.n_parameters(self.k, d) + proportions
 
     def simulate(
         self, weights: np.ndarray, parameters: Any, n: int, rng: np.random.Generator

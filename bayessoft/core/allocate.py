@@ -75,10 +75,13 @@ def by_place(key: Array, place: UInt32[Array, " t"]) -> Array:
 
 
 def uniforms(keys: Array, dtype: Any) -> Float[Array, " t"]:
-    """Give a uniform number in [0, 1) for each key, made of the key's own bits: folding a place in has mixed them."""
+    """Give a uniform number inside (0, 1) for each key, made of the key's own bits: folding a place in has mixed them.
+
+    In the place of 0 it is half of the smallest other number: of 0, any event would come true.
+    """
     bits: UInt32[Array, "t 2"] = jax.random.key_data(keys)
     if dtype == jnp.float32:
-        return (bits[:, 0] >> 8).astype(dtype) * 2.0**-24
+        return jnp.maximum((bits[:, 0] >> 8).astype(dtype), 0.5) * 2.0**-24
     return bits[:, 0].astype(dtype) * 2.0**-32 + (bits[:, 1] >> 11).astype(dtype) * 2.0**-53
 
 

@@ -21,7 +21,7 @@ SUM_TOLERANCE = 1e-6  # relative: sums of decimals such as 0.1 + 0.2 + 0.7 are n
 
 
 class SizeConstraint(ABC):
-    """Bounds on the expected sizes ``sum_n w[n] r[n, k]``."""
+    """Bounds on sizes: on expected ones, ``sum_n w[n] r[n, k]``, or on counts, as the engine takes them."""
 
     unit: str
     order: str
@@ -55,7 +55,7 @@ class SizeConstraint(ABC):
         least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
         if (least > most).any() or least.sum() > n or most.sum() < n:
             sizes = ", ".join(f"{size:g}" for size in (low if self.pinned else np.concatenate([low, high])))
-            near = f"sizes in whole rows, such as {_whole(low, n)}" if self.pinned else "wider bounds"
+            near = f"sizes in whole rows, such as Fixed({_whole(low, n)})" if self.pinned else "wider bounds"
             raise OptionError(
                 f"no whole numbers of rows are such sizes ({sizes}), and labels that are drawn have whole numbers: "
                 f"pass {near}"
@@ -199,7 +199,8 @@ class Near:
 
     Notes
     -----
-    The prior is Dirichlet(strength * target / sum(target)), with every engine.
+    The prior is Dirichlet(strength * target / sum(target)), with every engine. Its mean is the target; its mode, to
+    which "em" and "map" draw, has one row less for each cluster.
 
     Examples
     --------
@@ -270,7 +271,7 @@ def match(
 
 def _whole(sizes: Float[np.ndarray, " k"], n: int) -> list[int]:
     """Give the whole numbers closest to sizes that have the sum n: those of the largest remainders are rounded up."""
-    found = np.floor(sizes + SUM_TOLERANCE).astype(int)
+    found = np.maximum(np.floor(sizes + SUM_TOLERANCE), 1).astype(int)
     found[np.argsort(found - sizes, kind="stable")[: n - found.sum()]] += 1
     return found.tolist()
 

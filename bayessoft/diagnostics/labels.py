@@ -52,7 +52,10 @@ class Alignment:
 
 
 def align(
-    overlap: Float[np.ndarray, "... k k"], squares: Float[np.ndarray, "... k"], pivot_squares: Float[np.ndarray, " k"]
+    overlap: Float[np.ndarray, "... k k"],
+    squares: Float[np.ndarray, "... k"],
+    pivot_squares: Float[np.ndarray, " k"],
+    same: Bool[np.ndarray, "k k"] | None = None,
 ) -> Alignment:
     """Match components to the pivot's clusters by their memberships.
 
@@ -62,6 +65,8 @@ def align(
         Sum over rows of weight times the pivot's membership (first) times the draw's (second).
     squares, pivot_squares : array of shape (..., k), (k,)
         Sums over rows of weight times squared membership, of the draws and of the pivot.
+    same : array of shape (k, k), bool, optional
+        Which component (second) may be which cluster (first); by default any may.
 
     Notes
     -----
@@ -78,7 +83,8 @@ def align(
     """
     k = overlap.shape[-1]
     flat = overlap.reshape(-1, k, k)
-    order = best_orders(flat)
+    allowed = flat if same is None else np.where(same, flat, -1.0 - k * flat.max(initial=0.0))
+    order = best_orders(allowed)
     unclear = no_permutation(flat, squares.reshape(-1, k), pivot_squares)
     moved = np.take_along_axis(flat, order[:, None, :], 2)
     sizes = moved.sum(1)  # the pivot's memberships of a row sum to 1
@@ -114,7 +120,16 @@ def aligned(fit: Fit, rows: Tiles) -> Alignment:
     overlap, squares, pivot_squares = (
         np.asarray(part, np.float64) for part in _overlaps(fit.mixture.family.with_prior(None), flat, pivot, rows)
     )
-    return align(overlap.reshape(c, s, k, k), squares.reshape(c, s, k), pivot_squares)
+    return align(overlap.reshape(c, s, k, k), squares.reshape(c, s, k), pivot_squares, _same_bounds(fit))
+
+
+def _same_bounds(fit: Fit) -> Bool[np.ndarray, "k k"] | None:
+    """Tell which clusters have the same bounds of sizes, where a user said which cluster has which."""
+    sizes = fit.mixture.sizes
+    if sizes is None or sizes.order != "given":
+        return None
+    low, high = sizes.bounds(fit.mixture.k, fit.total_weight)
+    return (low[:, None] == low) & (high[:, None] == high)
 
 
 def _raw(posterior: Draws) -> tuple[np.ndarray, Any]:

@@ -161,7 +161,7 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
             "n_iter_": len(fit.trace),
             "lower_bounds_": fit.trace.tolist(),
             "lower_bound_": posterior.bound(fit),
-            "responsibilities_": fit.own_memberships(data.values),
+            "responsibilities_": fit.own_memberships(data.values, data.weights),
         }
         if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
@@ -209,7 +209,8 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
         """Fit, and give the most probable cluster of each row, under a size constraint by `responsibilities_`."""
         shares = self.fit(X, y, sample_weight).responsibilities_
-        if isinstance(self.fit_.posterior, Conjugate):  # whose predictions are not the memberships of the fit
+        found = self.fit_.posterior
+        if isinstance(found, Conjugate) and found.sizes is None:  # predictions are not the memberships of the fit
             shares = self.predict_proba(X)
         return shares.argmax(axis=1)
 

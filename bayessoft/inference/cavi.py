@@ -144,6 +144,7 @@ class CAVI(Climber):
             log_weights, inside = _expected(state.posterior)
             model = problem.standard.family, inside, log_weights, problem.tiles
             sizes = certified(*model, state.bounds, state.prices)
+            expected = sizes.sizes
         return Conjugate(
             weights,
             parameters,
@@ -156,7 +157,7 @@ class CAVI(Climber):
 
 
 def _bound(
-    mixture: Mixture, rows: Tiles, posterior: Mixture, bounds: Bounds | None, prices: Array | None
+    mixture: Mixture, rows: Tiles, posterior: Mixture, bounds: Bounds | None = None, prices: Array | None = None
 ) -> tuple[Array, Any, Array | None]:
     """Give the evidence lower bound of a posterior with the best memberships, the statistics under those, and prices.
 

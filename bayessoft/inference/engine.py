@@ -351,7 +351,10 @@ def modes_only(mixture: Mixture, name: str) -> None:
     """Refuse priors without a mode to climb to."""
     others = "or use inference='cavi', 'svi', 'gibbs' or 'nuts'"
     if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
-        raise OptionError(f"a Dirichlet concentration below 1 has no mode for {name} to find: pass 1 or more, {others}")
+        raise OptionError(
+            f"a Dirichlet concentration below 1 has no mode for {name} to find: pass 1 or more (as "
+            f"weight_concentration_prior, or as the strength of Near for its smallest share), {others}"
+        )
     if not mixture.family.peaked:
         raise OptionError(
             f"the prior {mixture.family.prior} has no mode for {name} to find: pass concentrations and shapes of 1 or "
@@ -386,9 +389,8 @@ def unconstrained_only(mixture: Mixture, name: str) -> None:
     """Refuse size constraints."""
     if mixture.sizes is not None:
         raise OptionError(
-            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use inference='em' for sizes that hold on "
-            "average over memberships, 'gibbs' for numbers of rows that hold in every draw, or sizes=Near(target, "
-            "strength) to draw the proportions towards a target"
+            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use 'em' or 'cavi' for sizes that hold on "
+            "average over memberships, 'gibbs' for numbers of rows that hold in every draw, or sizes=Near(...)"
         )
 
 

@@ -40,8 +40,8 @@ class Labels:
         Smallest and largest number of rows of each component.
     kept : array of shape (m, N), int
         Those of the last of every few draws, in turn.
-    first : int
-        The sweep from which draws count.
+    first, every : int
+        The sweep from which draws count, and of how many draws one has its labels kept.
     """
 
     now: Int[Array, "b N"]
@@ -49,14 +49,15 @@ class Labels:
     high: Int[Array, " k"]
     kept: Int[Array, "m N"]
     first: Array
+    every: Array
 
     def with_draw(self, own: Int[Array, " N"], sweeps: Array) -> Int[Array, "m N"]:
         """Give those kept, with the labels of a draw in the place of the oldest, if they are to be kept."""
         m = len(self.kept)
         if m == 0:
             return self.kept
-        number, every = sweeps - self.first, _every(m)
-        place = jnp.where((number >= 0) & (number % every == 0), number // every % m, m)
+        number = sweeps - self.first
+        place = jnp.where((number >= 0) & (number % self.every == 0), number // self.every % m, m)
         return self.kept.at[place].set(own, mode="drop")
 
 
@@ -158,6 +159,14 @@ class Gibbs(Sampler):
 
     def check(self, mixture: Mixture) -> None:
         drawable_only(mixture, "gibbs")
+        free, prior = mixture.sizes is not None and mixture.sizes.order == "any", mixture.weights
+        known = not isinstance(mixture.family.prior, str | None)
+        known = known and prior is not None and np.shape(prior.concentration) == (mixture.k,)  # else not looked at yet
+        if free and known and np.any(mixture.exchangeable()):
+            raise OptionError(
+                "the priors tell the clusters apart, and sizes of any order would go to other clusters in other "
+                "chains: pass order='given' with means_init"
+            )
         family: Any = mixture.family
         if len(self.inverse_temperatures) > 1 and not family.labels_alone:
             raise OptionError(
@@ -210,6 +219,7 @@ class Gibbs(Sampler):
                 high,
                 jnp.zeros((kept, len(begun)), begun.dtype),
                 jnp.asarray(self.warmup),
+                jnp.asarray(-(-min(KEPT, self.draws) // max(kept, 1))),
             )
             groups = _alike(groups, low, high)
         return GibbsState(key, jnp.zeros((), jnp.int32), weights, parameters, groups, ancestry, False, labels)
@@ -219,7 +229,7 @@ class Gibbs(Sampler):
         key, sweep_key, swap_key, permute_key = jax.random.split(state.key, 4)
         betas = jnp.asarray(self.inverse_temperatures, rows.x.dtype)
         labels, sweeps = state.labels, state.sweeps
-        copies = (state.weights, state.parameters, labels and labels.now)
+        copies = (state.weights, state.parameters, None if labels is None else labels.now)
 
         def sweep(copy: Any) -> tuple[Array, Any, Array]:
             return _sweep(mixture, rows, state, *copy)
@@ -247,10 +257,12 @@ class Gibbs(Sampler):
         if states.labels is None:
             return found
         kept, drawn = np.asarray(states.labels.kept), int(states.sweeps[0]) - self.warmup
-        every = _every(kept.shape[1])
+        every = int(states.labels.every[0])
         last = -(-drawn // every)
         numbers = np.arange(max(0, last - kept.shape[1]), last)
         numbers = numbers[numbers * every < found.weights.shape[1]]
+        if not len(numbers):  # of a run that was longer
+            return found
         labels = kept[:, numbers % kept.shape[1], : problem.data.n]
         return replace(found, labels=labels, labelled=numbers * every)
 
@@ -321,11 +333,6 @@ def _alike(groups: Int[Array, " k"], low: Array, high: Array) -> Int[Array, " k"
     return jnp.argmax(same, axis=0)
 
 
-def _every(kept: int) -> int:
-    """Tell of how many draws one has its labels kept, so that those kept come from the last `KEPT` draws."""
-    return -(-KEPT // kept)
-
-
 def _counts(problem: Problem) -> tuple[np.ndarray, np.ndarray] | None:
     """Give the smallest and the largest number of rows of each cluster; None where sizes are free."""
     if problem.mixture.sizes is None:
@@ -345,6 +352,6 @@ def _settled(mixture: Mixture, rows: Tiles, states: GibbsState) -> GibbsState:
         begun = filled(*bounds, rows.w.reshape(-1), state.labels.now.dtype)
         found = settled(mixture.drawable()[0], parameters, jnp.log(weights), rows, begun, *bounds, own)
         labels = replace(state.labels, now=jnp.broadcast_to(found, state.labels.now.shape))
-        return replace(state, key=key, labels=labels, groups=_alike(state.groups, *bounds))
+        return replace(state, key=key, labels=labels, groups=_alike(jnp.asarray(mixture.exchangeable()), *bounds))
 
     return lax.map(one, states)

@@ -13,7 +13,6 @@ from numpyro.util import is_prng_key
 
 from bayessoft.core.distributions import laid_out
 from bayessoft.errors import OptionError
-from bayessoft.inference.engine import unconstrained_only
 from bayessoft.mixture import Mixture, handed
 
 __all__ = ["GibbsKernel"]
@@ -41,7 +40,7 @@ class GibbsKernel(MCMCKernel):
     --------
     >>> import jax, numpy as np
     >>> from numpyro.infer import MCMC
-    >>> from bayessoft import Gaussian, NormalInverseWishart
+    >>> from bayessoft import Gaussian, Gibbs, NormalInverseWishart
     >>> prior = NormalInverseWishart(np.zeros(2), 0.1, 4.0, np.eye(2))
     >>> kernel = Gibbs().kernel(Mixture(2, Gaussian(prior=prior)))
     >>> mcmc = MCMC(kernel, num_warmup=10, num_samples=20, num_chains=2, chain_method="vectorized", progress_bar=False)
@@ -54,7 +53,11 @@ class GibbsKernel(MCMCKernel):
 
     def __init__(self, mixture: Mixture, engine: Any) -> None:
         engine.check(mixture)
-        unconstrained_only(mixture, "GibbsKernel")
+        if mixture.sizes is not None:
+            raise OptionError(
+                f"the kernel leaves sizes free, and the mixture has {mixture.sizes!r}: fit an estimator with "
+                "inference='gibbs', or leave sizes out"
+            )
         self.mixture, self.engine = mixture, engine
         self._resolved = mixture
         self._sample_fn = self.sample  # NumPyro begins anew without it

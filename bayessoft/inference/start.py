@@ -91,7 +91,7 @@ def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -
         found = _fitted(standard, tiles, own, jax.random.key(problem.seed))
     else:
         found = _from_labels(standard, tiles, own, floor)
-    if not problem.given.numbered:
+    if not problem.given.numbered and problem.given.weights is None:
         found = _placed(standard, *found)
     return jax.tree.map(
         lambda found, new: found if new is None else jnp.broadcast_to(_cast(new, problem), found.shape),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,7 @@ from bayessoft.numerics import scoped
 __all__ = ["Calibration", "calibrate"]
 
 BINS = 20  # of a histogram of ranks; each should hold some simulations
+MOST = 1_000_000  # counts that are looked at for those allowed
 LEAST = 5  # simulations that a bin should hold by chance
 
 
@@ -123,7 +125,8 @@ def calibrate(
     Notes
     -----
     Talts et al., arXiv:1804.06788 (2018); the log-likelihood among the quantities after Modrák et al., Bayesian
-    Analysis (2023), without which some faults stay unseen. Chains begin at the truth, from which `warmup` leads away.
+    Analysis (2023), without which some faults stay unseen. Chains begin at the true proportions and parameters, from
+    which `warmup` leads away; under a size constraint at any labels that it allows.
     All tables are one program, in float64.
 
     Examples
@@ -238,6 +241,8 @@ def _under_sizes(mixture: Mixture, parameters: Any, n: int, key: Array) -> tuple
     """
     assert mixture.sizes is not None
     low, high = mixture.sizes.counts(mixture.k, n)
+    if math.prod((high - low + 1).tolist()) > MOST:
+        raise OptionError(f"n={n} rows have too many allowed counts to list them: pass a smaller n")
     every = np.array([c for c in product(*map(range, low, high + 1)) if sum(c) == n])
     alpha = jnp.broadcast_to(jnp.asarray(mixture.drawable()[1].concentration), (mixture.k,))
     logs = jnp.sum(gammaln(alpha + every) - gammaln(alpha) - gammaln(every + 1.0), 1)

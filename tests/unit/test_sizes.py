@@ -70,6 +70,38 @@ def test_counts_between_bounds_move_inside_them():
     np.testing.assert_allclose(np.sort(free.sizes_), np.sort(without.summary()["size"]), atol=1.5)
 
 
+def test_sizes_that_were_given_to_clusters_stay_theirs():
+    """Clusters that all but coincide change places in the draws, but not across different sizes."""
+    rows = RNG.normal(size=(40, 2))
+    given = bs.Fixed([10, 10, 20], order="given")
+    gm = fitted(given, rows, means_init=np.array([[0.0, 0.3], [0.3, 0], [-0.3, -0.3]]))
+    np.testing.assert_allclose(gm.sizes_, [10, 10, 20])
+    ancestry = gm.fit_.posterior.ancestry
+    assert (ancestry[..., 2] == 2).all() and {0, 1} == set(ancestry[..., 0].ravel())  # those of one size change places
+
+
+def test_sizes_of_any_order_go_where_they_suit():
+    gm = fitted(bs.Fixed([20, 20, 40]))
+    ancestry = gm.fit_.posterior.ancestry
+    for chain, counts in zip(ancestry, gm.fit_.posterior.counts, strict=True):
+        large = int(counts[0].argmax())
+        assert (chain[:, large] == large).all()
+        assert all(len(set(chain[:, j])) == 2 for j in range(3) if j != large)
+
+
+def test_single_precision(known):
+    gm = fitted(bs.Fixed([20, 35, 25]), X.astype(np.float32))
+    assert gm.responsibilities_.dtype == np.float32
+    counts = gm.fit_.posterior.counts
+    np.testing.assert_array_equal(np.sort(counts, -1), np.broadcast_to([20, 25, 35], counts.shape))
+    np.testing.assert_allclose(np.sort(gm.means_, 0), np.sort(known.means_, 0), atol=0.3)
+
+
+def test_priors_that_tell_clusters_apart_need_sizes_in_order():
+    with pytest.raises(OptionError, match="sizes of any order would go to other clusters"):
+        fitted(bs.Fixed([20, 35, 25]), weight_concentration_prior=[1.0, 2.0, 3.0])
+
+
 def test_rows_without_weight_have_no_part():
     weights = np.ones(80)
     weights[[0, 40, 79]] = 0
@@ -79,12 +111,28 @@ def test_rows_without_weight_have_no_part():
         gm.fit(X, sample_weight=weights)
     counts = gm.fit_.posterior.counts
     np.testing.assert_array_equal(np.sort(counts, -1), np.broadcast_to([20, 23, 34], counts.shape))
+    np.testing.assert_allclose(gm.responsibilities_[weights == 0], gm.predict_proba(X)[weights == 0])
+
+
+def test_cavi_and_gibbs_count_the_proportions_as_free(known, tmp_path):
+    closed, point = (fitted(bs.Fixed([20, 35, 25]), inference=name) for name in ("cavi", "em"))
+    assert known.fit_.n_parameters == closed.fit_.n_parameters == point.fit_.n_parameters + 2
+    np.testing.assert_array_equal(closed.fit_predict(X), closed.responsibilities_.argmax(1))
+    np.testing.assert_allclose(closed.summary()["size"], closed.sizes_)
+    closed.save(tmp_path / "model")
+    again = bs.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.prices_, closed.prices_)
+    np.testing.assert_array_equal(again.fit_.own_memberships(X.to_numpy(), np.ones(80)), closed.responsibilities_)
 
 
 @pytest.mark.parametrize(
     ("sizes", "weights", "message"),
     [
-        (bs.Fixed([0.333, 0.333, 0.334], unit="share"), None, r"whole numbers: pass sizes in whole rows, such as \[2"),
+        (
+            bs.Fixed([0.333, 0.333, 0.334], unit="share"),
+            None,
+            r"pass sizes in whole rows, such as Fixed\(\[2",
+        ),
         (bs.Between(26.5, 26.9), None, "the high bounds|no whole numbers"),
         (bs.Fixed([20, 35, 25]), 2, "labels drawn under sizes have one row each"),
         (bs.Fixed([20, 35, 24]), None, "the rows sum to 80"),
@@ -99,7 +147,7 @@ def test_sizes_that_labels_cannot_have_are_refused(sizes, weights, message):
 def test_what_counts_end_is_refused(known):
     with pytest.raises(OptionError, match="rows that are independent, which a size constraint ends"):
         known.loo(X)
-    with pytest.raises(OptionError, match="cannot be met by inference='GibbsKernel'"):
+    with pytest.raises(OptionError, match="the kernel leaves sizes free"):
         bs.Gibbs().kernel(bs.Mixture(3, sizes=bs.Fixed([20, 35, 25])))
     with pytest.raises(OptionError, match="'gibbs' for numbers of rows that hold in every draw"):
         fitted(bs.Fixed([20, 35, 25]), inference="nuts")
@@ -114,6 +162,8 @@ def test_a_run_goes_on_with_the_same_labels(tmp_path):
     on, whole = run(60, checkpoint=tmp_path / "kept"), run(60)
     for name in ("weights", "counts", "labels", "labelled"):
         np.testing.assert_array_equal(getattr(on.fit_.posterior, name), getattr(whole.fit_.posterior, name))
+    less = run(30, checkpoint=tmp_path / "kept")  # of a run that was longer
+    np.testing.assert_array_equal(less.fit_.posterior.labels, whole.fit_.posterior.labels[:, :30])
 
 
 @pytest.mark.statistical
