@@ -44,14 +44,8 @@ def world(kind: str = "diag", k: int = 2, alpha: float = 2.0) -> Mixture:
 def assert_even(found: Calibration) -> None:
     """No quantity's ranks are uneven, at a level of 1 % over all quantities of the run, by Holm's method."""
     print(found.summary().round(3))
+    assert all(ranks.min() >= 0 and ranks.max() <= found.draws for ranks in found.ranks.values())
     assert not found.rejected()
-
-
-@pytest.mark.statistical
-def test_gibbs_is_calibrated():
-    right = calibrate(world(), n=6, simulations=400)
-    assert not right.rejected()
-    assert all(ranks.min() >= 0 and ranks.max() <= 99 for ranks in right.ranks.values())
 
 
 @pytest.mark.statistical
@@ -104,7 +98,7 @@ def test_gibbs_is_calibrated_under_independent_priors(kind, unknown):
     """Known and unknown scales of matrices, and an unknown one of variances."""
     spread = SCALES[kind]
     prior = IndependentNormalInverseWishart(np.array([1.0, -1.0]), 4 * spread, 6.0, 2 * spread, unknown)
-    assert_even(calibrate(Mixture(2, Gaussian(kind, prior), Dirichlet(2.0)), n=8, simulations=500))
+    assert_even(calibrate(Mixture(2, Gaussian(kind, prior), Dirichlet(2.0)), n=8, simulations=300))
 
 
 FAMILIES = {
