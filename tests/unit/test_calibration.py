@@ -98,7 +98,7 @@ def test_gibbs_is_calibrated_under_independent_priors(kind, unknown):
     """Known and unknown scales of matrices, and an unknown one of variances."""
     spread = SCALES[kind]
     prior = IndependentNormalInverseWishart(np.array([1.0, -1.0]), 4 * spread, 6.0, 2 * spread, unknown)
-    assert_even(calibrate(Mixture(2, Gaussian(kind, prior), Dirichlet(2.0)), n=8, simulations=300))
+    assert_even(calibrate(Mixture(2, Gaussian(kind, prior), Dirichlet(2.0)), n=8, simulations=500))
 
 
 FAMILIES = {
