@@ -92,10 +92,14 @@ def run(quick: bool) -> Report:
             for name, own in (("free", free["Fixed"] + free["Between"]), *bounded.items())
         ]
     ]
+    report.notes = [
+        "The median of the pairs is judged: the pair with the fewest effective draws is the one that hangs on a slow "
+        "drift of the clusters, which a single chain of 1,000 draws meets or does not.",
+    ]
     report.checks = [
         Check.at_least(
-            f"{name}: effective draws per second of the pair with the fewest, over those while sizes are free",
-            ratios(*([each["wall"] / each["least"] for each in own] for own in (bounded[name], free[name]))),
+            f"{name}: effective draws per second, median of the pairs, over those while sizes are free",
+            ratios(*([each["wall"] / each["median"] for each in own] for own in (bounded[name], free[name]))),
             0.2,
         )
         for name in bounded
