@@ -82,7 +82,7 @@ def uniforms(keys: Array, dtype: Any) -> Float[Array, " t"]:
     bits: UInt32[Array, "t 2"] = jax.random.key_data(keys)
     if dtype == jnp.float32:
         return jnp.maximum((bits[:, 0] >> 8).astype(dtype), 0.5) * 2.0**-24
-    return bits[:, 0].astype(dtype) * 2.0**-32 + (bits[:, 1] >> 11).astype(dtype) * 2.0**-53
+    return jnp.maximum(bits[:, 0].astype(dtype) * 2.0**-32 + (bits[:, 1] >> 11).astype(dtype) * 2.0**-53, 2.0**-54)
 
 
 def _one_hot(u: Float[Array, " t"], r: Float[Array, "k t"]) -> Float[Array, "k t"]:

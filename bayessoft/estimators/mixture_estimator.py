@@ -165,9 +165,9 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         }
         if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
-        if isinstance(fit.posterior, Draws) and (sizes := fit.posterior.expected_sizes) is not None:
-            if fit.mixture.sizes is not None:
-                learned["sizes_"] = sizes.mean((0, 1))
+        drawn = fit.posterior.expected_sizes if isinstance(fit.posterior, Draws) else None
+        if fit.mixture.sizes is not None and drawn is not None:
+            learned["sizes_"] = drawn.mean((0, 1))
         if isinstance(fit.posterior, Conjugate | Guided):
             learned["elbo_"] = fit.posterior.elbo
             if not lacking(fit.mixture.family, GibbsFamily):  # others do not say which components have the same prior
