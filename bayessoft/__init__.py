@@ -26,6 +26,7 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Between",
+    "Capacity",
     "Categorical",
     "Dirichlet",
     "Fixed",
@@ -58,6 +59,7 @@ _HOMES = {
     "Bernoulli": "bayessoft.families.bernoulli",
     "Beta": "bayessoft.families.bernoulli",
     "Between": "bayessoft.core.sizes",
+    "Capacity": "bayessoft.core.capacity",
     "Categorical": "bayessoft.families.categorical",
     "Dirichlet": "bayessoft.families.weights",
     "Fixed": "bayessoft.core.sizes",
@@ -82,6 +84,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from bayessoft.core.capacity import Capacity
     from bayessoft.core.sizes import Between, Fixed, Near
     from bayessoft.diagnostics.relabelling import relabel
     from bayessoft.estimators.gaussian_mixture import GaussianMixture

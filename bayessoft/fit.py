@@ -109,12 +109,15 @@ class Fit:
         order = np.argsort(labels, kind="stable")
         return values[order], labels[order]
 
-    def evaluate(self, values: np.ndarray, fitted: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(
+        self, values: np.ndarray, fitted: bool = False, resources: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Give the log density (n,) and the memberships (n, k) of rows in original units, in the rows' dtype.
 
         Of draws, the log of the mean density, and the mean memberships, over all of them; of a posterior in closed
         form, both with the parameters integrated out. With `fitted`, the memberships are those that the fit gave its
-        rows, and the first part is no density: under the prices of a size constraint, or the variational ones.
+        rows, and the first part is no density: under the prices of a size constraint, of `resources` as those rows take
+        them in their own units, or the variational ones.
         """
         log_density = np.empty(len(values), values.dtype)
         memberships = np.empty((len(values), self.mixture.k), values.dtype)
@@ -122,7 +125,7 @@ class Fit:
         parts = max(1, -(-len(values) // most))
         with scoped(values.dtype):
             look = self._look(values.dtype, fitted)
-            for part, rows in self._parts(values, -(-len(values) // parts)):  # of one size: one compilation
+            for part, rows in self._parts(values, -(-len(values) // parts), resources):  # of one size: one compilation
                 found, shares = look(rows)
                 log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
                 memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
@@ -135,7 +138,8 @@ class Fit:
         """
         posterior = self.posterior
         if not isinstance(posterior, Draws) or posterior.labels is None or posterior.order is None:
-            return self.evaluate(values, fitted=True)[1]
+            demand = None if self.mixture.sizes is None else self.mixture.sizes.demand(self.mixture.k, weights)
+            return self.evaluate(values, True, None if demand is None else demand.raw_resources)[1]
         found = np.zeros((len(values), self.mixture.k), values.dtype)
         clusters = np.argsort(posterior.order, -1)[:, posterior.labelled]
         for labels, cluster in zip(posterior.labels, clusters, strict=True):
@@ -207,11 +211,15 @@ class Fit:
                 result[:, part] = found[:, : part.stop - part.start] + self.frame.log_det
         return result
 
-    def _parts(self, values: np.ndarray, size: int) -> Iterator[tuple[slice, Tiles]]:
+    def _parts(
+        self, values: np.ndarray, size: int, resources: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, Tiles]]:
         """Give the rows in parts laid out on the device, with their place, inside `numerics.scoped`."""
         for first in range(0, len(values), size):
             part = values[first : first + size]
-            yield slice(first, first + len(part)), self.mixture.lay_out(part, np.ones(len(part)), self.frame)
+            own = None if resources is None else resources[first : first + size]
+            rows = self.mixture.lay_out(part, np.ones(len(part)), self.frame, resources=own)
+            yield slice(first, first + len(part)), rows
 
 
 def _rows_of(numbers: int, draws: tuple[Array, Any]) -> int:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from bayessoft.core.assign import assign
 from bayessoft.core.distributions import RowDistribution, TableDistribution
 from bayessoft.core.sizes import Near, SizeConstraint
-from bayessoft.core.sweep import Tiles, tiles
+from bayessoft.core.sweep import Tiles, tiles, with_beside
 from bayessoft.data.rows import Rows, fresh, rows
 from bayessoft.errors import OptionError
 from bayessoft.families.family import ConjugateFamily, GibbsFamily, Sample, SweptFamily, lacking, pytree
@@ -39,7 +39,7 @@ class Mixture:
         The components, with their prior.
     weights : Dirichlet or None
         Prior on the proportions; None is no prior, for maximum likelihood.
-    sizes : Fixed, Between or None
+    sizes : Fixed, Between, Capacity, Several or None
         Constraint on the sizes, as the engine takes it; None leaves them free.
 
     Examples
@@ -68,7 +68,7 @@ class Mixture:
             A prior that does not fit the number of clusters or columns, or sizes that these rows cannot have.
         """
         if self.sizes is not None:
-            self.sizes.bounds(self.k, rows.total_weight)
+            self.sizes.demand(self.k, rows.weights)
         family = self.family.resolved(self.k, rows)
         return replace(self, family=family, weights=self.weights and self.weights.checked(self.k))
 
@@ -80,14 +80,21 @@ class Mixture:
         """Give the same specification for mapped rows; a size constraint stays behind: engines turn it into bounds."""
         return replace(self, family=self.family.standardised(frame), sizes=None)
 
-    def lay_out(self, values: np.ndarray, weights: np.ndarray, frame: Affine, tile_rows: int | None = None) -> Tiles:
+    def lay_out(
+        self,
+        values: np.ndarray,
+        weights: np.ndarray,
+        frame: Affine,
+        tile_rows: int | None = None,
+        resources: np.ndarray | None = None,
+    ) -> Tiles:
         """Map rows and lay them out on the device, inside `numerics.scoped`, in tiles as the family wants them."""
         tile_rows = tile_rows or self.family.tile_rows(self.k, values.shape[1])
 
         def mapped(part: np.ndarray) -> np.ndarray:
             return self.family.encoded(frame.apply(part))
 
-        return tiles(values, weights, values.dtype, tile_rows, mapped)
+        return with_beside(tiles(values, weights, values.dtype, tile_rows, mapped), resources=resources)
 
     def log_prior(self, weights: Any, parameters: Any) -> Array:
         """Log prior density of proportions and parameters; a part without a prior counts 0."""

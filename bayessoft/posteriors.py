@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from bayessoft.core.sizes import SizeResult
+from bayessoft.core.demand import SizeResult
 from bayessoft.data.rows import fresh
 from bayessoft.errors import OptionError, counted
 from bayessoft.families.family import seeded

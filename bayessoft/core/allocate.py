@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, UInt32
 
-from bayessoft.core.assign import assign
+from bayessoft.core.assign import Beside, assign
 from bayessoft.core.sweep import Tiles, either_form, over_tiles
 from bayessoft.families.family import GibbsFamily
 
@@ -48,17 +48,17 @@ def allocate(
     """
 
     def pass_(fast: bool) -> tuple[Array, Any]:
-        def tile(x: Array, w: Array, place: Array) -> tuple[Array, Any]:
+        def tile(x: Array, w: Array, place: Array, beside: Beside | None) -> tuple[Array, Any]:
             features = family.tile_features(parameters, x, fast)
             scores = family.tile_log_density(parameters, features, fast) * inverse_temperature
-            log_normaliser, r = assign(scores, log_weights)
+            log_normaliser, r = assign(scores, log_weights, beside=beside)
             keys = by_place(key, place)
             drawn = _multinomial(keys, r, w) if repeated else _one_hot(uniforms(keys, r.dtype), r) * w
             return jnp.sum(w * log_normaliser), family.tile_labelled(
                 parameters, features, drawn * inverse_temperature, keys, fast
             )
 
-        value, total = over_tiles(tile, rows, places(rows.w.shape))
+        value, total = over_tiles(tile, rows, places(rows.w.shape), rows.beside)
         return value, family.collect(parameters, total, fast)
 
     return either_form(family, parameters, rows, pass_)

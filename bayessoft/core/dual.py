@@ -1,4 +1,4 @@
-"""The dual of a size constraint: prices that bring the expected sizes of clusters into their bounds.
+"""The dual of size constraints: prices that bring the expected sizes of clusters into their bounds.
 
 For fixed parameters the constrained memberships maximise ``sum w (sum_k q score - sum_k q log q)`` over q whose sizes
 lie in the bounds. The dual function of the prices p, one per cluster,
@@ -8,6 +8,11 @@ lie in the bounds. The dual function of the prices p, one per cluster,
 is convex, and its smallest value is the largest of the primal. Its gradient is the sizes minus the bounds, and its
 Hessian ``diag(sizes) - R' W R`` comes with the sizes from the same pass over the rows. (Boyd and Vandenberghe, *Convex
 Optimization*, section 5.5; Ganchev et al., JMLR 11, 2010, for the use in EM.)
+
+Where rows take c resources of which clusters have limited amounts, there is a price per resource and cluster, a row's
+term is ``sum_c a[n, c] p[c, k]``, and the *size* of a cluster is its amount of each resource. Resources are scaled such
+that all together a table has as much of each as it has weight. With one resource, 1 for each row, prices and sizes have
+the shape (k,), else (c, k).
 """
 
 from __future__ import annotations
@@ -20,16 +25,26 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
-from jax.scipy.linalg import cho_factor, cho_solve
-from jax.scipy.special import logsumexp, xlogy
+from jax.scipy.special import xlogy
 from jaxtyping import Float
 
-from bayessoft.core.assign import assign
+from bayessoft.core.assign import Beside, assign
+from bayessoft.core.pivots import best_prices
 from bayessoft.core.sweep import Tiles, either_form, over_tiles
 from bayessoft.families.family import SweptFamily, pytree
 from bayessoft.numerics import HIGHEST
 
-__all__ = ["Bounds", "Dual", "centred", "certificate", "first_prices", "meeting_prices", "solve", "tolerance"]
+__all__ = [
+    "Bounds",
+    "Dual",
+    "centred",
+    "certificate",
+    "first_prices",
+    "meeting_prices",
+    "natural_sizes",
+    "solve",
+    "tolerance",
+]
 
 PASSES = 60  # most passes of one solve
 SAMPLE = 8192  # rows that the first prices are found on
@@ -40,11 +55,23 @@ FIRST_STEPS = 200  # most L-BFGS steps for them
 @pytree()
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Lowest and highest size of each cluster, (k,), in units of weight; `pinned` where the constraint fixes all."""
+    """Lowest and highest size of each cluster, in units of weight, of resources the scaled amount.
 
-    low: Float[Array, " k"]
-    high: Float[Array, " k"]
+    Attributes
+    ----------
+    low, high : array of shape (k,) or (c, k)
+    pinned : bool
+        Whether the numbers of rows, the first of several resources, are all fixed.
+    """
+
+    low: Float[Array, "*c k"]
+    high: Float[Array, "*c k"]
     pinned: Array
+
+    @property
+    def fixed(self) -> Float[Array, " k"]:
+        """The numbers of rows, where they are fixed."""
+        return self.low.reshape(-1, self.low.shape[-1])[0]
 
     def linear(self, prices: Array) -> Array:
         """Give what the dual function subtracts."""
@@ -58,9 +85,9 @@ class Bounds:
     def nearest(self, sizes: Array) -> Array:
         """Give sizes inside the bounds, with the same sum as the given ones, close to them."""
         inside = jnp.clip(sizes, self.low, self.high)
-        missing = sizes.sum() - inside.sum()
+        missing = (sizes - inside).sum(-1, keepdims=True)
         room = jnp.where(missing > 0, self.high - inside, inside - self.low)
-        return inside + missing * room / jnp.maximum(room.sum(), jnp.finfo(room.dtype).tiny)
+        return inside + missing * room / jnp.maximum(room.sum(-1, keepdims=True), jnp.finfo(room.dtype).tiny)
 
 
 def tolerance(dtype: Any) -> float:
@@ -74,55 +101,53 @@ def _dual_pass(
     """Sum of log-normalisers, sizes, and the Hessian, in one pass."""
 
     def pass_(fast: bool) -> tuple[Array, Array, Array]:
-        def tile(x: Array, w: Array) -> tuple[Array, Array, Array]:
+        def tile(x: Array, w: Array, beside: Beside | None) -> tuple[Array, Array, Array, Array | None]:
             scores = family.tile_scores(parameters, x, fast)
-            log_normaliser, r = assign(scores, log_weights, prices)
-            weighted = r * w
-            return jnp.sum(w * log_normaliser), weighted.sum(1), jnp.einsum("kt,jt->kj", weighted, r, precision=HIGHEST)
+            log_normaliser, r = assign(scores, log_weights, prices, beside)
+            taken, square = r, None
+            if prices.ndim > 1:
+                assert beside is not None and beside.resources is not None
+                a = beside.resources
+                taken = (a[:, None] * r).reshape(-1, a.shape[1])
+                square = jnp.einsum("ct,dt,kt->cdk", a * w, a, r, precision=HIGHEST)
+            weighted = taken * w
+            overlap = jnp.einsum("it,jt->ij", weighted, taken, precision=HIGHEST)
+            return jnp.sum(w * log_normaliser), weighted.sum(1), overlap, square
 
-        value, sizes, overlap = over_tiles(tile, rows)
-        return value, sizes, jnp.diag(sizes) - overlap
+        value, sizes, overlap, square = over_tiles(tile, rows, rows.beside)
+        if square is None:
+            return value, sizes, jnp.diag(sizes) - overlap
+        own = jnp.einsum("cdk,kj->ckdj", square, jnp.eye(square.shape[-1], dtype=square.dtype))
+        return value, sizes.reshape(prices.shape), own.reshape(overlap.shape) - overlap
 
     return either_form(family, parameters, rows, pass_)
 
 
-def _step(bounds: Bounds, prices: Array, sizes: Array, hessian: Array) -> Array:
-    """Give the prices that minimise the quadratic model of the dual exactly, its corners at price 0 included.
+def natural_sizes(
+    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, of_several: bool
+) -> Float[Array, "*c k"]:
+    """Give the sizes while nothing constrains them: numbers of rows, or amounts of all resources that rows have."""
+    shape: tuple[int, ...] = log_weights.shape
+    if of_several:
+        assert rows.beside is not None and rows.beside.resources is not None
+        shape = (rows.beside.resources.shape[1], *shape)
+    return _dual_pass(family, parameters, log_weights, rows, jnp.zeros(shape, rows.x.dtype))[1]
 
-    A primal-dual active set method: clusters are at their low bound, at their high bound, or have price 0. It ends
-    after finitely many rounds because the matrix has no positive entry off its diagonal (Hintermueller, Ito and
-    Kunisch, SIAM J. Optim. 13, 2002).
-    """
-    k = len(prices)
 
-    def new_prices(side: Array) -> Array:
-        """Prices where `side` is +1 (low bound), -1 (high bound) or 0 (price 0)."""
-        active = side != 0
-        wanted = jnp.where(side > 0, bounds.low, bounds.high) - sizes + hessian @ jnp.where(active, 0.0, prices)
-        both = active[:, None] & active
-        matrix = jnp.where(both, hessian, jnp.eye(k, dtype=hessian.dtype))
-        change = cho_solve(cho_factor(matrix), jnp.where(active, wanted, 0.0))
-        return jnp.where(active, prices + change, 0.0)
+def _reach(rows: Tiles, bounds: Bounds) -> Array:
+    """Give the most that a row takes of each resource, (c, 1), or 1."""
+    if bounds.low.ndim == 1:
+        return jnp.ones((), rows.x.dtype)
+    assert rows.beside is not None and rows.beside.resources is not None
+    return jnp.max(rows.beside.resources, axis=(0, 2))[:, None]
 
-    def better(side: Array) -> Array:
-        new = new_prices(side)
-        predicted = sizes + hessian @ (new - prices)
-        kept = jnp.where(exact, 1, jnp.where(side * new > 0, side, 0))
-        entered = jnp.where(predicted < bounds.low, 1, jnp.where(predicted > bounds.high, -1, 0))
-        return jnp.where(side != 0, kept, jnp.where(exact, 1, entered)).astype(side.dtype)
 
-    def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        side, _, rounds = carry
-        return better(side), side, rounds + 1
-
-    def going(carry: tuple[Array, Array, Array]) -> Array:
-        side, before, rounds = carry
-        return (side != before).any() & (rounds < 2 * k + 8)
-
-    exact = bounds.low == bounds.high
-    start = jnp.where(exact, 1, jnp.sign(prices)).astype(jnp.int32)
-    side, _, _ = lax.while_loop(going, body, (start, start + 2, jnp.asarray(0)))
-    return new_prices(side)
+def _second(rows: Tiles, bounds: Bounds) -> Array:
+    """Give the mean square of each resource over its mean, (c, 1), or 1."""
+    if bounds.low.ndim == 1:
+        return jnp.ones((), rows.x.dtype)
+    assert rows.beside is not None and rows.beside.resources is not None
+    return jnp.einsum("nt,nct->c", rows.w, rows.beside.resources**2)[:, None] / rows.w.sum()
 
 
 @pytree()
@@ -132,11 +157,11 @@ class Dual:
 
     Attributes
     ----------
-    prices, sizes : array of shape (k,)
+    prices, sizes : array of shape (k,) or (c, k)
         The prices, and the expected sizes under them.
     value : scalar
         The dual function.
-    hessian : array of shape (k, k)
+    hessian : array of shape (k, k) or (c * k, c * k)
     """
 
     prices: Array
@@ -149,15 +174,16 @@ def _residual(bounds: Bounds, dual: Dual) -> Array:
     return jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
 
 
-def _foreseen(bounds: Bounds, total: Array, dual: Dual, ahead: Array) -> Array:
+def _foreseen(bounds: Bounds, total: Array, reach: Array, dual: Dual, ahead: Array) -> Array:
     """Bound the residual at prices ahead that nobody has looked at, by Taylor's theorem.
 
-    Along a change of the prices with range D, a membership's second derivative is at most D^2 / (6 sqrt(3)); half of
-    that is below 0.05 D^2.
+    Along a change of a row's terms with range D, a membership's second derivative is at most D^2 / (6 sqrt(3)); half of
+    that is below 0.05 D^2. `reach` is the most that a row takes of each resource.
     """
     change = ahead - dual.prices
-    predicted = jnp.abs(bounds.residual(ahead, dual.sizes + dual.hessian @ change)).max()
-    return predicted + 0.05 * total * jnp.ptp(change) ** 2
+    moved = (dual.hessian @ change.reshape(-1)).reshape(change.shape)
+    predicted = jnp.abs(bounds.residual(ahead, dual.sizes + moved)).max()
+    return predicted + 0.05 * total * jnp.sum(reach * jnp.ptp(change, axis=-1, keepdims=True)) ** 2
 
 
 def _newton(
@@ -174,7 +200,7 @@ def _newton(
     A Newton iteration with Levenberg's damping in the metric of the sizes: where memberships are all but hard the
     Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds.
     """
-    total = rows.w.sum()
+    total, second = rows.w.sum(), _second(rows, bounds)
     eps = jnp.finfo(rows.x.dtype).eps
     least = 1e4 * eps  # a constant added to all prices changes nothing: damping keeps the system regular
 
@@ -190,8 +216,9 @@ def _newton(
         shrunk = jnp.where(first, damping, jnp.maximum(damping * 0.05, least))
         damping = jnp.where(accepted, shrunk, jnp.maximum(damping, 1e-4) * 8)
         dual = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
-        metric = jnp.diag(dual.sizes + total / len(dual.sizes))
-        ahead = _step(bounds, dual.prices, dual.sizes, dual.hessian + damping * metric)
+        metric = jnp.diag(((dual.sizes + total / dual.sizes.shape[-1]) * second).reshape(-1))
+        low, high, now, sizes = (each.reshape(-1) for each in (bounds.low, bounds.high, dual.prices, dual.sizes))
+        ahead = best_prices(low, high, now, sizes, dual.hessian + damping * metric).reshape(prices.shape)
         return dual, ahead, damping, passes + 1
 
     def going(carry: tuple[Dual, Array, Array, Array]) -> Array:
@@ -199,7 +226,7 @@ def _newton(
         return (passes == 0) | (~enough(dual, ahead) & (passes < PASSES) & (damping < 1e8))
 
     zero = jnp.zeros_like(prices)
-    start = Dual(prices, jnp.zeros((), prices.dtype), zero, jnp.diag(zero))
+    start = Dual(prices, jnp.zeros((), prices.dtype), zero, jnp.diag(zero.reshape(-1)))
     damping = jnp.asarray(max(1e-6, float(least)), prices.dtype)
     dual, ahead, _, passes = lax.while_loop(going, body, (start, prices, damping, jnp.asarray(0)))
     return dual, ahead, passes
@@ -228,13 +255,13 @@ def solve(
 
 def meeting_prices(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> tuple[Float[Array, " k"], Array]:
+) -> tuple[Float[Array, "*c k"], Array]:
     """Find the prices of `solve`, without a last pass where they are sure to meet the bounds; and the passes."""
-    total = rows.w.sum()
+    total, reach = rows.w.sum(), _reach(rows, bounds)
     met = tolerance(rows.x.dtype) * total
 
     def sure(dual: Dual, ahead: Array) -> Array:
-        return (_residual(bounds, dual) > met) & (_foreseen(bounds, total, dual, ahead) <= met)
+        return (_residual(bounds, dual) > met) & (_foreseen(bounds, total, reach, dual, ahead) <= met)
 
     def enough(dual: Dual, ahead: Array) -> Array:
         return (_residual(bounds, dual) <= met) | sure(dual, ahead)
@@ -245,22 +272,25 @@ def meeting_prices(
 
 def first_prices(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds
-) -> Float[Array, " k"]:
+) -> Float[Array, "*c k"]:
     """Find prices to start from, by L-BFGS on a sample of the rows and a dual whose corners are rounded.
 
     From zero prices and far from the natural sizes the dual is all but piecewise linear, where Newton's iteration on
     all rows takes many passes; scores of a sample are computed once and cost nothing afterwards.
     """
     stride = -(-rows.w.size // SAMPLE)
-    x, w = jnp.moveaxis(rows.x, 1, 0).reshape(rows.x.shape[1], -1)[:, ::stride], rows.w.reshape(-1)[::stride]
+    x, beside = jax.tree.map(
+        lambda each: jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)[:, ::stride], (rows.x, rows.beside)
+    )
+    w = rows.w.reshape(-1)[::stride]
     w = w * (rows.w.sum() / jnp.maximum(w.sum(), jnp.finfo(w.dtype).tiny))
-    scores = family.tile_scores(parameters, x, False) + log_weights[:, None]
+    scores = family.tile_scores(parameters, x, False)
     total = rows.w.sum()
 
     def loss(prices: Array) -> Array:
         corner = SMOOTHING * jax.nn.softplus(-prices / SMOOTHING)
         linear = prices * bounds.low - (bounds.high - bounds.low) * corner
-        return (jnp.sum(w * logsumexp(scores + prices[:, None], axis=0)) - jnp.sum(linear)) / total
+        return (jnp.sum(w * assign(scores, log_weights, prices, beside)[0]) - jnp.sum(linear)) / total
 
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
@@ -286,25 +316,62 @@ def certificate(
 ) -> Array:
     """Give the duality gap at a feasible point: dual value minus primal value, in nats, >= 0 up to rounding.
 
-    The feasible memberships mix those under the prices with one distribution over clusters for all rows, as little as
-    brings every size inside its bounds.
+    Infinite where no feasible point was found.
     """
-    sizes, tiny = dual.sizes, jnp.finfo(dual.sizes.dtype).tiny
-    feasible = bounds.nearest(sizes)
+    mixable = dual.sizes.size == len(log_weights) and (rows.beside is None or rows.beside.evidence is None)
+    allowed, found = (_mixed if mixable else _corrected)(rows, bounds, dual)
+
+    def pass_(fast: bool) -> Array:
+        def tile(x: Array, w: Array, beside: Beside | None) -> Array:
+            scores = family.tile_scores(parameters, x, fast)
+            q = allowed(assign(scores, log_weights, dual.prices, beside)[1], beside)
+            scores = scores + log_weights[:, None]
+            if beside is not None and beside.evidence is not None:
+                scores = scores + beside.evidence
+            expected = jnp.where(q > 0, q * scores, 0.0)
+            return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
+
+        return over_tiles(tile, rows, rows.beside)
+
+    primal = either_form(family, parameters, rows, pass_)
+    return jnp.where(found, dual.value - primal, jnp.inf)
+
+
+def _mixed(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
+    """Give a map to feasible memberships, for one resource and rows that may belong anywhere, and that there is one.
+
+    They mix those under the prices with one distribution over clusters for all rows, as little as brings every size
+    inside its bounds.
+    """
+    sizes, tiny = dual.sizes.reshape(-1), jnp.finfo(dual.sizes.dtype).tiny
+    feasible = bounds.nearest(dual.sizes).reshape(-1)
     share = jnp.max(jnp.maximum(sizes - feasible, 0) / jnp.maximum(sizes, tiny))
     common = jnp.maximum(feasible - (1 - share) * sizes, 0)
     common = common / jnp.maximum(common.sum(), tiny)
+    return lambda r, _: (1 - share) * r + share * common[:, None], jnp.asarray(True)
 
-    def pass_(fast: bool) -> Array:
-        def tile(x: Array, w: Array) -> Array:
-            scores = family.tile_scores(parameters, x, fast)
-            q = (1 - share) * assign(scores, log_weights, dual.prices)[1] + share * common[:, None]
-            expected = jnp.where(q > 0, q * (scores + log_weights[:, None]), 0.0)
-            return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
 
-        return over_tiles(tile, rows)
+def _corrected(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
+    """Give a map to feasible memberships in the other cases, and whether there is one.
 
-    return dual.value - either_form(family, parameters, rows, pass_)
+    Memberships ``r (1 + v - sum_j r_j v_j)`` sum to 1, and with ``v[n, k] = sum_c a[n, c] t[c, k]`` change the sizes by
+    the Hessian times t, exactly: where t is small enough for them to stay above 0, they are allowed.
+    """
+    wanted = (bounds.nearest(dual.sizes) - dual.sizes).reshape(-1)
+    tilt = jnp.linalg.pinv(dual.hessian, hermitian=True) @ wanted
+    left = jnp.abs(dual.hessian @ tilt - wanted).max()
+    tilt = tilt.reshape(dual.sizes.shape)
+    small = jnp.sum(_reach(rows, bounds) * jnp.ptp(tilt, axis=-1, keepdims=True)) <= 1
+    met = left <= 0.1 * tolerance(rows.x.dtype) * rows.w.sum()
+
+    def allowed(r: Array, beside: Beside | None) -> Array:
+        v = tilt[:, None]
+        if tilt.ndim > 1:
+            assert beside is not None and beside.resources is not None
+            v = jnp.einsum("ct,ck->kt", beside.resources, tilt, precision=HIGHEST)
+        return r * (1 + v - jnp.sum(r * v, axis=0))
+
+    return allowed, small & met
 
 
 def centred(bounds: Bounds, dual: Dual) -> Array:
@@ -314,10 +381,11 @@ def centred(bounds: Bounds, dual: Dual) -> Array:
     near to 0 as the prices' signs allow.
     """
     prices, sizes = dual.prices, dual.sizes
-    exact = bounds.low == bounds.high
-    everyone = (exact | (prices != 0)).all()
-    shift = -jnp.sum(sizes * prices) / sizes.sum()
-    lowest = jnp.max(jnp.where(~exact & (prices > 0), -prices, -jnp.inf))
-    highest = jnp.min(jnp.where(~exact & (prices < 0), -prices, jnp.inf))
-    tight = jnp.abs(jnp.where(prices > 0, bounds.low, bounds.high).sum() - sizes.sum()) <= 1e-6 * sizes.sum()
+    exact, total = bounds.low == bounds.high, sizes.sum(-1, keepdims=True)
+    everyone = (exact | (prices != 0)).all(-1, keepdims=True)
+    shift = -jnp.sum(sizes * prices, -1, keepdims=True) / total
+    lowest = jnp.max(jnp.where(~exact & (prices > 0), -prices, -jnp.inf), -1, keepdims=True)
+    highest = jnp.min(jnp.where(~exact & (prices < 0), -prices, jnp.inf), -1, keepdims=True)
+    at_bounds = jnp.where(prices > 0, bounds.low, bounds.high).sum(-1, keepdims=True)
+    tight = jnp.abs(at_bounds - total) <= 1e-6 * total
     return jnp.where(everyone & tight, prices + jnp.clip(shift, lowest, highest), prices)

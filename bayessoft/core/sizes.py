@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 
+from bayessoft.core.demand import ROWS, Demand
 from bayessoft.errors import OptionError
 from bayessoft.families.weights import Dirichlet
 
-__all__ = ["Between", "Fixed", "Near", "SizeConstraint", "SizeResult", "match"]
+__all__ = ["Between", "Fixed", "Near", "RowConstraint", "SizeConstraint", "bounds_of", "check_words", "one_or_each"]
 
 SUM_TOLERANCE = 1e-6  # relative: sums of decimals such as 0.1 + 0.2 + 0.7 are not exact
 
@@ -23,13 +23,37 @@ SUM_TOLERANCE = 1e-6  # relative: sums of decimals such as 0.1 + 0.2 + 0.7 are n
 class SizeConstraint(ABC):
     """Bounds on sizes: on expected ones, ``sum_n w[n] r[n, k]``, or on counts, as the engine takes them."""
 
-    unit: str
     order: str
 
     @property
     @abstractmethod
     def pinned(self) -> bool:
-        """Whether the constraint states every size exactly."""
+        """Whether the constraint states every number of rows exactly."""
+
+    @abstractmethod
+    def demand(self, k: int, weights: Float[np.ndarray, " n"]) -> Demand:
+        """Give what the constraint comes to for rows with these weights, or refuse it.
+
+        Parameters
+        ----------
+        k : int
+            Number of clusters.
+        weights : array of shape (n,)
+            Weights of the rows, ones where they have none.
+        """
+
+    def counts(self, k: int, n: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+        """Give the smallest and largest whole number of rows of each cluster, or refuse the constraint."""
+        raise OptionError(
+            f"{self!r} is about other resources than rows, and labels that are drawn have counts alone: use "
+            "inference='em' or 'cavi', or bound numbers of rows"
+        )
+
+
+class RowConstraint(SizeConstraint):
+    """Bounds on numbers of rows."""
+
+    unit: str
 
     @abstractmethod
     def bounds(self, k: int, total: float) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
@@ -42,6 +66,9 @@ class SizeConstraint(ABC):
         total : float
             Total weight of the rows, their number where they have no weights.
         """
+
+    def demand(self, k: int, weights: Float[np.ndarray, " n"]) -> Demand:
+        return Demand((ROWS,), *self.bounds(k, float(weights.sum())), np.ones(1), None, self.pinned)
 
     def counts(self, k: int, n: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
         """Give the smallest and largest whole number of rows of each cluster, or refuse the constraint.
@@ -64,7 +91,7 @@ class SizeConstraint(ABC):
 
 
 @dataclass(frozen=True)
-class Fixed(SizeConstraint):
+class Fixed(RowConstraint):
     """The size of every cluster is known.
 
     Parameters
@@ -90,7 +117,7 @@ class Fixed(SizeConstraint):
     def __post_init__(self) -> None:
         """Check what can be checked without a table."""
         object.__setattr__(self, "sizes", _numbers("sizes", self.sizes))
-        _check_words(self.unit, self.order)
+        check_words(self.unit, self.order, ("rows", "share"))
         if any(size is None or not 0 < size < np.inf for size in self.sizes):
             raise OptionError(f"sizes are {self.sizes}: pass finite numbers above 0, or fewer components")
         total = sum(self.sizes)
@@ -117,7 +144,7 @@ class Fixed(SizeConstraint):
 
 
 @dataclass(frozen=True)
-class Between(SizeConstraint):
+class Between(RowConstraint):
     """The size of every cluster lies between bounds.
 
     Parameters
@@ -142,10 +169,10 @@ class Between(SizeConstraint):
 
     def __post_init__(self) -> None:
         """Check what can be checked without a table."""
-        _check_words(self.unit, self.order)
+        check_words(self.unit, self.order, ("rows", "share"))
         for name in ("low", "high"):
             value = getattr(self, name)
-            object.__setattr__(self, name, _bound(name, value))
+            object.__setattr__(self, name, one_or_each(name, value))
         if self.low is None and self.high is None:
             raise OptionError("Between() bounds nothing: pass low, high or both")
         if self.unit == "share":
@@ -159,30 +186,7 @@ class Between(SizeConstraint):
         return False
 
     def bounds(self, k: int, total: float) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-        unit = total if self.unit == "share" else 1.0
-        low = self._side("low", k, 0.0) * unit
-        high = np.minimum(self._side("high", k, np.inf) * unit, total)
-        if (low < 0).any() or (high <= 0).any():
-            raise OptionError(f"sizes cannot be negative, or at most 0: got low {low} and high {high}")
-        if (low > high).any():
-            j = int(np.argmax(low > high))
-            raise OptionError(f"low is above high for size {j} ({low[j]:g} > {high[j]:g}, in rows): swap or widen them")
-        hint = "" if self.unit == "share" or max(low.max(), high.max()) > 1 else "; for shares pass unit='share'"
-        slack = SUM_TOLERANCE * total
-        if low.sum() > total + slack:
-            raise OptionError(f"the low bounds sum to {low.sum():g}, more than the rows' {total:g}: lower them{hint}")
-        if high.sum() < total - slack:
-            raise OptionError(f"the high bounds sum to {high.sum():g}, less than the rows' {total:g}: raise them{hint}")
-        return low, high
-
-    def _side(self, name: str, k: int, open_: float) -> Float[np.ndarray, " k"]:
-        value = getattr(self, name)
-        if isinstance(value, tuple):
-            _check_number(name, value, k)
-        filled = np.array(_filled(value, open_))
-        if np.isnan(filled).any():
-            raise OptionError(f"{name} holds NaN: pass numbers, or None for an open side")
-        return np.broadcast_to(filled if filled.size > 1 or k == 1 else filled[:1], (k,)).astype(np.float64)
+        return bounds_of(self.low, self.high, self.unit, k, total, "rows")
 
 
 @dataclass(frozen=True)
@@ -225,48 +229,36 @@ class Near:
         return Dirichlet(float(self.strength) * target / target.sum())
 
 
-@dataclass(frozen=True, eq=False)
-class SizeResult:
-    """What a size constraint did to a fit.
-
-    Attributes
-    ----------
-    sizes : array of shape (k,)
-        Expected sizes of the clusters, in units of weight.
-    low, high : array of shape (k,)
-        The bounds that held for each of them.
-    prices : array of shape (k,)
-        Lagrange multipliers in nats per unit of weight: above 0 where a low bound is active, below 0 where a high one
-        is, 0 elsewhere. One more unit of size would change the objective by minus the price.
-    duality_gap : float
-        How far the constrained memberships can be from the best ones, in nats, at a feasible point.
-    violation : float
-        The largest distance of a size from its bounds, in units of weight.
-    """
-
-    sizes: Float[np.ndarray, " k"]
-    low: Float[np.ndarray, " k"]
-    high: Float[np.ndarray, " k"]
-    prices: Float[np.ndarray, " k"]
-    duality_gap: float
-    violation: float
-
-    @property
-    def active(self) -> tuple[str, ...]:
-        """Which bound of each cluster is active: "low", "high", "fixed" or ""."""
-        return tuple(
-            "fixed" if low == high else "low" if price > 0 else "high" if price < 0 else ""
-            for low, high, price in zip(self.low, self.high, self.prices, strict=True)
-        )
-
-
-def match(
-    low: Float[np.ndarray, " k"], high: Float[np.ndarray, " k"], sizes: Float[np.ndarray, " k"]
+def bounds_of(
+    low: Any, high: Any, unit: str, k: int, total: float, what: str
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Give each cluster the bounds that suit its present size, by optimal assignment on the squared distance."""
-    distance = np.maximum(low[None] - sizes[:, None], 0) + np.maximum(sizes[:, None] - high[None], 0)
-    _, chosen = linear_sum_assignment(distance**2)
-    return low[chosen], high[chosen]
+    """Give the bounds of each cluster on what it has of a resource, of which there is a total, or refuse them."""
+    scale = total if unit == "share" else 1.0
+    lows = _side("low", low, k, 0.0) * scale
+    highs = np.minimum(_side("high", high, k, np.inf) * scale, total)
+    if (lows < 0).any() or (highs <= 0).any():
+        raise OptionError(f"sizes cannot be negative, or at most 0: got low {lows} and high {highs}")
+    if (lows > highs).any():
+        j = int(np.argmax(lows > highs))
+        raise OptionError(f"low is above high for size {j} ({lows[j]:g} > {highs[j]:g}, in {what}): swap or widen them")
+    hint = "" if unit == "share" or max(lows.max(), highs.max()) > 1 else "; for shares pass unit='share'"
+    slack = SUM_TOLERANCE * total
+    whole = f"the rows' {total:g}" if what == ROWS else f"the {total:g} of {what!r} that the rows take"
+    if lows.sum() > total + slack:
+        raise OptionError(f"the low bounds sum to {lows.sum():g}, more than {whole}: lower them{hint}")
+    if highs.sum() < total - slack:
+        raise OptionError(f"the high bounds sum to {highs.sum():g}, less than {whole}: raise them{hint}")
+    return lows, highs
+
+
+def _side(name: str, value: Any, k: int, open_: float) -> Float[np.ndarray, " k"]:
+    """Give one side of the bounds for each cluster."""
+    if isinstance(value, tuple):
+        _check_number(name, value, k)
+    filled = np.array(_filled(value, open_))
+    if np.isnan(filled).any():
+        raise OptionError(f"{name} holds NaN: pass numbers, or None for an open side")
+    return np.broadcast_to(filled if filled.size > 1 or k == 1 else filled[:1], (k,)).astype(np.float64)
 
 
 def _whole(sizes: Float[np.ndarray, " k"], n: int) -> list[int]:
@@ -283,7 +275,7 @@ def _numbers(name: str, values: Any) -> tuple[float | None, ...]:
         raise OptionError(f"{name} is {values!r}: pass a sequence of numbers, one per cluster") from None
 
 
-def _bound(name: str, value: Any) -> float | tuple[float | None, ...] | None:
+def one_or_each(name: str, value: Any) -> float | tuple[float | None, ...] | None:
     """One number or None for all clusters, or one each."""
     if value is None:
         return None
@@ -295,9 +287,10 @@ def _filled(value: Any, open_: float) -> list[float]:
     return [open_ if v is None else float(v) for v in values]
 
 
-def _check_words(unit: str, order: str) -> None:
-    if unit not in ("rows", "share"):
-        raise OptionError(f"unit is {unit!r}: pass 'rows' or 'share'")
+def check_words(unit: str, order: str, units: tuple[str, str]) -> None:
+    """Refuse units and orders that are none."""
+    if unit not in units:
+        raise OptionError(f"unit is {unit!r}: pass {units[0]!r} or {units[1]!r}")
     if order not in ("any", "given"):
         raise OptionError(f"order is {order!r}: pass 'any' or 'given'")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from bayessoft.core.assign import assign
+from bayessoft.core.assign import Beside, assign
 from bayessoft.families.family import SweptFamily, pytree
 from bayessoft.numerics import CHUNK, bucket
 
-__all__ = ["Tiles", "log_likelihood", "over_tiles", "rowwise", "sweep", "tiles"]
+__all__ = ["Tiles", "log_likelihood", "over_tiles", "rowwise", "sweep", "tiles", "with_beside"]
 
 
 LONG = 512  # rows of a tile from which four of them unrolled are a tenth to a quarter faster, measured
@@ -36,11 +36,14 @@ class Tiles:
         Weights; 0 for filling.
     radius : float
         The largest distance of a row from the origin.
+    beside : Beside or None
+        What else is known of the rows.
     """
 
     x: Float[Array, "T d t"]
     w: Float[Array, "T t"]
     radius: Float[Array, ""]
+    beside: Beside | None = None
 
 
 def tiles(
@@ -83,6 +86,24 @@ def tiles(
     return Tiles(jnp.asarray(x), jnp.asarray(w.reshape(count, t)), jnp.sqrt(furthest))
 
 
+def with_beside(
+    rows: Tiles, evidence: Float[np.ndarray, "n k"] | None = None, resources: Float[np.ndarray, "n c"] | None = None
+) -> Tiles:
+    """Give tiles with what else is known of their rows, inside `numerics.scoped`."""
+    if evidence is None and resources is None:
+        return rows
+    count, t = rows.w.shape
+
+    def laid(values: np.ndarray | None) -> Array | None:
+        if values is None:
+            return None
+        padded = np.zeros((count * t, values.shape[1]), rows.x.dtype)
+        padded[: len(values)] = values
+        return jnp.asarray(padded.reshape(count, t, -1).swapaxes(1, 2))
+
+    return replace(rows, beside=Beside(laid(evidence), laid(resources)))
+
+
 @jax.custom_batching.custom_vmap
 def _all_safe(safe: Array) -> Array:
     """Let several chains in one program decide together: a choice per chain would compute both forms for all."""
@@ -94,10 +115,10 @@ def _(size: int, batched: list[bool], safe: Array) -> tuple[Array, bool]:
     return jnp.all(safe), False
 
 
-def over_tiles(tile: Callable[..., Any], rows: Tiles, *more: Array) -> Any:
-    """Sum what `tile(x, w, *more)` gives over all tiles; `more` are arrays of shape (T, t, ...)."""
+def over_tiles(tile: Callable[..., Any], rows: Tiles, *more: Any) -> Any:
+    """Sum what `tile(x, w, *more)` gives over all tiles; `more` are trees of arrays of shape (T, ...)."""
     xs = (rows.x, rows.w, *more)
-    first = jax.eval_shape(tile, *(jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for a in xs))
+    first = jax.eval_shape(tile, *jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
     count, t = rows.w.shape
     unroll = 4 if count > 4 and t >= LONG else 1
@@ -117,7 +138,7 @@ def sweep(
     parameters: Any,
     log_weights: Float[Array, " k"],
     rows: Tiles,
-    prices: Float[Array, " k"] | None = None,
+    prices: Float[Array, "*c k"] | None = None,
     plain: bool = False,
 ) -> tuple[Array, Any]:
     """Pass once over the rows; `plain` leaves the fast form out, which takes half of the time to compile.
@@ -131,13 +152,13 @@ def sweep(
     """
 
     def pass_(fast: bool) -> tuple[Array, Any]:
-        def tile(x: Array, w: Array) -> tuple[Array, Any]:
+        def tile(x: Array, w: Array, beside: Beside | None) -> tuple[Array, Any]:
             features = family.tile_features(parameters, x, fast)
             scores = family.tile_log_density(parameters, features, fast)
-            log_normaliser, r = assign(scores, log_weights, prices)
+            log_normaliser, r = assign(scores, log_weights, prices, beside)
             return jnp.sum(w * log_normaliser), family.tile_statistics(parameters, features, r * w, fast)
 
-        value, total = over_tiles(tile, rows)
+        value, total = over_tiles(tile, rows, rows.beside)
         return value, family.collect(parameters, total, fast)
 
     return pass_(False) if plain else either_form(family, parameters, rows, pass_)
@@ -148,12 +169,15 @@ def rowwise(
     parameters: Any,
     log_weights: Float[Array, " k"],
     rows: Tiles,
-    prices: Float[Array, " k"] | None = None,
+    prices: Float[Array, "*c k"] | None = None,
 ) -> tuple[Float[Array, "T t"], Float[Array, "T k t"]]:
     """Give log-normalisers and responsibilities of every row, for when the rows themselves are asked for."""
 
     def pass_(fast: bool) -> tuple[Array, Array]:
-        return lax.map(lambda x: assign(family.tile_scores(parameters, x, fast), log_weights, prices), rows.x)
+        def tile(each: tuple[Array, Beside | None]) -> tuple[Array, Array]:
+            return assign(family.tile_scores(parameters, each[0], fast), log_weights, prices, each[1])
+
+        return lax.map(tile, (rows.x, rows.beside))
 
     return either_form(family, parameters, rows, pass_)
 
@@ -167,10 +191,10 @@ def log_likelihood(family: SweptFamily, parameters: Any, log_weights: Float[Arra
         return _by_statistics(family, parameters, log_weights, rows)
 
     @jax.checkpoint
-    def tile(x: Array, w: Array) -> Array:
-        return jnp.sum(w * assign(family.tile_scores(parameters, x, False), log_weights)[0])
+    def tile(x: Array, w: Array, beside: Beside | None) -> Array:
+        return jnp.sum(w * assign(family.tile_scores(parameters, x, False), log_weights, beside=beside)[0])
 
-    return over_tiles(tile, rows)
+    return over_tiles(tile, rows, rows.beside)
 
 
 @jax.custom_jvp

@@ -37,12 +37,15 @@ class Rows:
         Names of the columns, None where the input had none.
     ids : tuple of str or None
         Name of each row, None where the input had none.
+    resources : array of shape (n, c) or None
+        What each row takes of resources of which clusters have limited amounts.
     """
 
     values: Float[np.ndarray, "n d"]
     weights: Float[np.ndarray, " n"]
     columns: tuple[str, ...] | None = None
     ids: tuple[str, ...] | None = None
+    resources: Float[np.ndarray, "n c"] | None = None
 
     @property
     def n(self) -> int:
@@ -63,7 +66,9 @@ class Rows:
         """Give the same rows in another order."""
         values, weights = self.values[order], self.weights[order]
         values.flags.writeable = weights.flags.writeable = False
-        return replace(self, values=values, weights=weights, ids=self.ids and tuple(self.ids[i] for i in order))
+        ids = self.ids and tuple(self.ids[i] for i in order)
+        resources = None if self.resources is None else self.resources[order]
+        return replace(self, values=values, weights=weights, ids=ids, resources=resources)
 
     def among(self, at: Sequence[int]) -> Rows:
         """Give the same rows with some columns, named by their positions here where they have no names."""

@@ -17,6 +17,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from bayessoft.core.assign import assign
+from bayessoft.core.sizes import RowConstraint
 from bayessoft.core.sweep import Tiles, either_form, over_tiles, rowwise
 from bayessoft.data.rows import fresh
 from bayessoft.diagnostics.base import best_orders, no_permutation
@@ -126,7 +127,7 @@ def aligned(fit: Fit, rows: Tiles) -> Alignment:
 def _same_bounds(fit: Fit) -> Bool[np.ndarray, "k k"] | None:
     """Tell which clusters have the same bounds of sizes, where a user said which cluster has which."""
     sizes = fit.mixture.sizes
-    if sizes is None or sizes.order != "given":
+    if not isinstance(sizes, RowConstraint) or sizes.order != "given":
         return None
     low, high = sizes.bounds(fit.mixture.k, fit.total_weight)
     return (low[:, None] == low) & (high[:, None] == high)

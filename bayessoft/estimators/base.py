@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from bayessoft.core.capacity import Several
 from bayessoft.core.sizes import Near, SizeConstraint
 from bayessoft.errors import OptionError
 from bayessoft.families.family import SweptFamily
@@ -111,16 +112,20 @@ def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any) -
     whole("n_components", k)
     if concentration is not None and not isinstance(concentration, Dirichlet):
         concentration = Dirichlet(concentration)
-    if isinstance(sizes, Near):
-        if concentration is not None:
-            raise OptionError(
-                f"weight_concentration_prior={concentration!r} and sizes={sizes!r} both state a prior on the "
-                "proportions: leave one of them out"
-            )
-        concentration, sizes = sizes.prior(), None
-    if not (sizes is None or isinstance(sizes, SizeConstraint)):
-        raise OptionError(f"sizes is {sizes!r}: pass Fixed([...]), Between(low, high), Near(target, strength) or None")
-    return Mixture(int(k), family, concentration, sizes)
+    parts = list(sizes) if isinstance(sizes, list | tuple) else [] if sizes is None else [sizes]
+    if odd := [part for part in parts if not isinstance(part, SizeConstraint | Near)]:
+        raise OptionError(
+            f"sizes is {odd[0]!r}: pass Fixed([...]), Between(low, high), Capacity(resource, low, high), Near(target, "
+            "strength), a list of these, or None"
+        )
+    priors = [part for part in parts if isinstance(part, Near)]
+    if len(priors) > 1 or (priors and concentration is not None):
+        both = priors[:2] if concentration is None else [concentration, *priors]
+        raise OptionError(f"{both[0]!r} and {both[1]!r} both state a prior on the proportions: leave one of them out")
+    if priors:
+        concentration = priors[0].prior()
+    bounds = tuple(part for part in parts if isinstance(part, SizeConstraint))
+    return Mixture(int(k), family, concentration, Several(bounds) if len(bounds) > 1 else bounds[0] if bounds else None)
 
 
 def engine_class(name: str) -> Any:

@@ -34,7 +34,8 @@ from bayessoft.families.family import GibbsFamily, lacking
 from bayessoft.fit import Fit
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
-from bayessoft.inference.engine import Climber, Given, Problem, Sampler, check_rows
+from bayessoft.inference.engine import Climber, Given, Problem, Sampler
+from bayessoft.inference.refusals import check_rows
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped

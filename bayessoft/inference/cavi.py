@@ -13,8 +13,9 @@ from jax import Array, lax
 from bayessoft.core.dual import Bounds, meeting_prices
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import pytree
-from bayessoft.inference.engine import Climber, Problem, conjugate_only
+from bayessoft.inference.engine import Climber, Problem
 from bayessoft.inference.priced import bounded, certified
+from bayessoft.inference.refusals import conjugate_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -142,8 +143,7 @@ class CAVI(Climber):
         sizes = None
         if state.bounds is not None and state.prices is not None:
             log_weights, inside = _expected(state.posterior)
-            model = problem.standard.family, inside, log_weights, problem.tiles
-            sizes = certified(*model, state.bounds, state.prices)
+            sizes = certified(problem, inside, log_weights, state.bounds, state.prices)
             expected = sizes.sizes
         return Conjugate(
             weights,

@@ -14,8 +14,9 @@ from bayessoft.core.dual import meeting_prices
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree
-from bayessoft.inference.engine import Climber, Problem, modes_only
+from bayessoft.inference.engine import Climber, Problem
 from bayessoft.inference.priced import bounded, certified
+from bayessoft.inference.refusals import modes_only
 from bayessoft.inference.start import begin
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
@@ -103,8 +104,7 @@ class EM(Climber):
         """Give the result; under a size constraint, with the sizes and prices of a last E-step."""
         sizes = None
         if state.bounds is not None:
-            model = problem.standard.family, state.parameters, jnp.log(state.weights), problem.tiles
-            sizes = certified(*model, state.bounds, state.prices)
+            sizes = certified(problem, state.parameters, jnp.log(state.weights), state.bounds, state.prices)
         return Point(np.asarray(state.weights), state.parameters, sizes)
 
     def check(self, mixture: Mixture) -> None:
@@ -152,7 +152,7 @@ class EM(Climber):
         objective = (value + gain + mixture.log_prior(state.weights, state.parameters)) / total
         weights, parameters = mixture.mode(statistics, state.floor)
         if state.bounds is not None:
-            weights = jnp.where(state.bounds.pinned, state.bounds.low / total, weights)
+            weights = jnp.where(state.bounds.pinned, state.bounds.fixed / total, weights)
         change = objective - state.objective
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
         fell = state.monotone & (change < -slack)

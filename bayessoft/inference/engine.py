@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,10 +14,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from bayessoft.core.demand import Demand
 from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
-from bayessoft.families.family import ConjugateFamily, GibbsFamily, lacking, pytree
+from bayessoft.families.family import pytree
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, platform
 from bayessoft.posteriors import Conjugate, Draws, Guided, Point
@@ -31,11 +32,6 @@ __all__ = [
     "Given",
     "Problem",
     "Sampler",
-    "check_rows",
-    "conjugate_only",
-    "drawable_only",
-    "modes_only",
-    "unconstrained_only",
     "whole",
 ]
 
@@ -93,6 +89,8 @@ class Problem:
         Added to the diagonal of covariances, in original squared units.
     given : Given
         What is given of the start.
+    demand : Demand or None
+        What a size constraint comes to.
     """
 
     mixture: Mixture
@@ -103,6 +101,7 @@ class Problem:
     seed: int
     reg_covar: float
     given: Given
+    demand: Demand | None = None
 
     @classmethod
     def pose(
@@ -112,16 +111,19 @@ class Problem:
 
         With a `batch_size`, the rows are shuffled, and a tile has so many of them.
         """
-        mixture = mixture.build(data)
+        mixture, demand = mixture.build(data), None
+        if mixture.sizes is not None:
+            demand = mixture.sizes.demand(mixture.k, data.weights)
+            data = replace(data, resources=demand.resources)
         if batch_size is not None:
             data = data.reordered(np.random.default_rng(seed).permutation(data.n))
         if mixture.sizes is not None and mixture.sizes.order == "given" and not given.numbered:
             raise OptionError("order='given' needs clusters in a known order: pass means_init, or order='any'")
         given.check(mixture.family.shapes(mixture.k, data.d))
         frame = mixture.family.frame(data)
-        tiles = mixture.lay_out(data.values, data.weights, frame, batch_size)
+        tiles = mixture.lay_out(data.values, data.weights, frame, batch_size, data.resources)
         mixture.family.given_parameters(given.parameters, frame)  # refused here, or not at all
-        return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given)
+        return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given, demand)
 
     @property
     def start(self) -> tuple[Any, Any]:
@@ -323,75 +325,6 @@ class Sampler(Engine):
         long, and 1.6 times as long to compile.
         """
         return lax.map(one, states) if platform() == "cpu" else jax.vmap(one)(states)
-
-
-def check_rows(engine: Engine, mixture: Mixture, data: Rows) -> None:
-    """Refuse weights that the engine cannot heed, and sizes that labels drawn for these rows cannot have."""
-    family: Any = mixture.family
-    if engine.WHOLE_WEIGHTS and (data.weights != np.round(data.weights)).any():
-        raise OptionError(
-            "sample_weight holds fractions, which labels drawn for each row cannot have: pass whole numbers, or use "
-            "inference='nuts', which raises densities to these powers"
-        )
-    if engine.WHOLE_WEIGHTS and not family.labels_alone and (data.weights > 1).any():
-        raise OptionError(
-            f"sample_weight goes up to {data.weights.max():g}, but {family.name} draws more of a row than its label: "
-            "pass each row as often as it counts, or use inference='nuts'"
-        )
-    if engine.WHOLE_WEIGHTS and mixture.sizes is not None:
-        if (data.weights > 1).any():
-            raise OptionError(
-                f"sample_weight goes up to {data.weights.max():g}, and labels drawn under sizes have one row each: "
-                "pass each row as often as it counts, or use inference='em'"
-            )
-        mixture.sizes.counts(mixture.k, round(data.total_weight))
-
-
-def modes_only(mixture: Mixture, name: str) -> None:
-    """Refuse priors without a mode to climb to."""
-    others = "or use inference='cavi', 'svi', 'gibbs' or 'nuts'"
-    if mixture.weights is not None and (np.asarray(mixture.weights.concentration) < 1).any():
-        raise OptionError(
-            f"a Dirichlet concentration below 1 has no mode for {name} to find: pass 1 or more (as "
-            f"weight_concentration_prior, or as the strength of Near for its smallest share), {others}"
-        )
-    if not mixture.family.peaked:
-        raise OptionError(
-            f"the prior {mixture.family.prior} has no mode for {name} to find: pass concentrations and shapes of 1 or "
-            f"more, {others}"
-        )
-
-
-def conjugate_only(mixture: Mixture, name: str) -> None:
-    """Refuse a family without conjugate prior."""
-    if family := lacking(mixture.family, ConjugateFamily):
-        what = "has no conjugate prior"
-        if isinstance(family, ConjugateFamily):
-            prior = family.prior if isinstance(family.prior, str) else type(family.prior).__name__
-            what = f"under the prior {prior} has no posterior in closed form"
-        others = "'nuts'" if lacking(mixture.family, GibbsFamily) else "'gibbs', 'nuts'"
-        raise OptionError(
-            f"{family.name} {what}, which inference={name!r} needs: use {others}, 'svi' with a guide of NumPyro, or "
-            "'map'"
-        )
-
-
-def drawable_only(mixture: Mixture, name: str) -> None:
-    """Refuse a family whose parameters cannot be drawn given labels."""
-    if family := lacking(mixture.family, GibbsFamily):
-        raise OptionError(
-            f"{family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
-            "'nuts', 'svi' or 'map'"
-        )
-
-
-def unconstrained_only(mixture: Mixture, name: str) -> None:
-    """Refuse size constraints."""
-    if mixture.sizes is not None:
-        raise OptionError(
-            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use 'em' or 'cavi' for sizes that hold on "
-            "average over memberships, 'gibbs' for numbers of rows that hold in every draw, or sizes=Near(...)"
-        )
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

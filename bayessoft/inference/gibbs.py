@@ -17,8 +17,9 @@ from bayessoft.core.rearrange import counted, filled, rearrange, settled
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree, seeded
-from bayessoft.inference.engine import Draw, Problem, Sampler, drawable_only, whole
+from bayessoft.inference.engine import Draw, Problem, Sampler, whole
 from bayessoft.inference.kernel import GibbsKernel
+from bayessoft.inference.refusals import drawable_only
 from bayessoft.inference.start import begin_chains, matched
 from bayessoft.mixture import Mixture
 from bayessoft.posteriors import Draws

@@ -13,7 +13,8 @@ from jax import Array
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.families.family import pytree
-from bayessoft.inference.engine import Climber, Problem, modes_only, unconstrained_only
+from bayessoft.inference.engine import Climber, Problem
+from bayessoft.inference.refusals import modes_only, unconstrained_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture

@@ -18,7 +18,8 @@ from numpyro.infer.util import log_density
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.families.family import pytree, seeded
-from bayessoft.inference.engine import Climber, Problem, unconstrained_only
+from bayessoft.inference.engine import Climber, Problem
+from bayessoft.inference.refusals import unconstrained_only
 from bayessoft.inference.start import begin_inside
 from bayessoft.inference.unconstrained import log_joint, model
 from bayessoft.mixture import Mixture

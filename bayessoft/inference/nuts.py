@@ -14,7 +14,8 @@ from numpyro.infer.util import ParamInfo
 
 from bayessoft.core.sweep import Tiles
 from bayessoft.errors import OptionError
-from bayessoft.inference.engine import Draw, Problem, Sampler, unconstrained_only, whole
+from bayessoft.inference.engine import Draw, Problem, Sampler, whole
+from bayessoft.inference.refusals import unconstrained_only
 from bayessoft.inference.start import begin_chains
 from bayessoft.inference.unconstrained import constrained, log_joint, potential, unconstrained
 from bayessoft.mixture import Mixture

@@ -10,9 +10,9 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from bayessoft.core.demand import SizeResult
 from bayessoft.core.dual import Bounds, centred, certificate, first_prices, solve
-from bayessoft.core.sizes import SizeResult
-from bayessoft.core.sweep import Tiles
+from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import SweptFamily
 from bayessoft.inference.engine import Problem
 from bayessoft.inference.start import matched
@@ -22,20 +22,20 @@ __all__ = ["bounded", "certified"]
 
 def bounded(
     problem: Problem, weights: Float[Array, "starts k"], parameters: Any
-) -> tuple[Float[Array, "starts k"], Bounds | None, Float[Array, "starts k"] | None]:
+) -> tuple[Float[Array, "starts k"], Bounds | None, Float[Array, "starts *c k"] | None]:
     """Give each start its proportions, its bounds, matched to its clusters where their order is free, and prices.
 
     Bounds and prices are None where sizes are free.
     """
-    constraint = problem.mixture.sizes
-    if constraint is None:
+    demand = problem.demand
+    if demand is None:
         return weights, None, None
     total, dtype = problem.data.total_weight, problem.tiles.x.dtype
-    sides = matched(problem, weights, parameters, *constraint.bounds(problem.mixture.k, total))
+    sides = matched(problem, weights, parameters, demand.low, demand.high)
     lows, highs = (jnp.asarray(side, dtype) for side in sides)
-    bounds = Bounds(lows, highs, jnp.full(len(weights), constraint.pinned))
-    if constraint.pinned:
-        weights = lows / total
+    bounds = Bounds(lows, highs, jnp.full(len(weights), demand.pinned))
+    if demand.pinned:
+        weights = jax.vmap(lambda own: own.fixed)(bounds) / total
     return weights, bounds, _first(problem.standard.family, problem.tiles, weights, parameters, bounds)
 
 
@@ -51,21 +51,33 @@ def _first(family: SweptFamily, rows: Tiles, weights: Array, parameters: Any, bo
 
 
 def certified(
-    family: SweptFamily, parameters: Any, log_weights: Float[Array, " k"], rows: Tiles, bounds: Bounds, prices: Array
+    problem: Problem, parameters: Any, log_weights: Float[Array, " k"], bounds: Bounds, prices: Array
 ) -> SizeResult:
     """Give what a constraint did at the last parameters: sizes, prices, violation, and the gap at a feasible point."""
-    found = _last(family, parameters, log_weights, rows, bounds, prices)
-    sizes, gap, centre, violation = (np.asarray(part, np.float64) for part in found)
-    low, high = np.asarray(bounds.low, np.float64), np.asarray(bounds.high, np.float64)
-    return SizeResult(sizes, low, high, centre, max(float(gap), 0.0), float(violation))
+    demand = problem.demand
+    assert demand is not None
+    found = _last(problem.standard.family, parameters, log_weights, problem.tiles, bounds, prices)
+    sizes, amounts, gap, centre, violation = (np.asarray(part, np.float64) for part in found)
+    low, high = (demand.outside(np.asarray(side, np.float64)) for side in (bounds.low, bounds.high))
+    return SizeResult(
+        sizes,
+        demand.names,
+        demand.outside(amounts),
+        low,
+        high,
+        demand.per_unit(centre),
+        max(float(gap), 0.0),
+        float(violation) / problem.data.total_weight,
+    )
 
 
 @jax.jit
 def _last(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Give sizes, duality gap, prices and violation."""
-    model = (family, parameters, log_weights, rows, bounds)
-    dual, _ = solve(*model, prices)
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Give numbers of rows, amounts, duality gap, prices and violation."""
+    model = (family, parameters, log_weights, rows)
+    dual, _ = solve(*model, bounds, prices)
+    sizes = dual.sizes if prices.ndim == 1 else sweep(*model, dual.prices)[1].weight
     violation = jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
-    return dual.sizes, certificate(*model, dual), centred(bounds, dual), violation
+    return sizes, dual.sizes, certificate(*model, bounds, dual), centred(bounds, dual), violation

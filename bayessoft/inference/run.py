@@ -271,7 +271,7 @@ def _status(status: Status, problem: Problem, posterior: Point | Conjugate | Gui
     """Look at what a converged state cannot know: the original units."""
     if isinstance(posterior, Guided):
         return status
-    met = max(SIZES_MET, 2 * tolerance(problem.data.values.dtype)) * problem.data.total_weight
+    met = max(SIZES_MET, 2 * tolerance(problem.data.values.dtype))
     if posterior.sizes is not None and posterior.sizes.violation > met:
         return Status.SIZES_NOT_MET
     family = problem.mixture.family

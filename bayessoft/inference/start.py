@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from bayessoft.core.sizes import match
+from bayessoft.core.demand import match
+from bayessoft.core.dual import natural_sizes
 from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
 from bayessoft.families.family import GibbsFamily, SweptFamily, lacking, seeded
@@ -163,7 +165,8 @@ def _few(problem: Problem) -> Problem:
     rng, share = np.random.default_rng(problem.seed), data.weights[candidates] / data.total_weight
     alike = np.ptp(share) == 0
     taken = np.sort(rng.choice(candidates, size=most, replace=not alike, p=None if alike else share))
-    data = replace(data, values=data.values[taken], weights=np.full(most, data.total_weight / most), ids=None)
+    weights = np.full(most, data.total_weight / most)
+    data = replace(data, values=data.values[taken], weights=weights, ids=None, resources=None)
     return replace(problem, data=data, tiles=problem.mixture.lay_out(data.values, data.weights, problem.frame))
 
 
@@ -251,22 +254,23 @@ def begin_chains(problem: Problem, chains: int) -> tuple[Array, Any]:
 
 def matched(
     problem: Problem, weights: Float[Array, "starts k"], parameters: Any, low: np.ndarray, high: np.ndarray
-) -> tuple[Float[np.ndarray, "starts k"], Float[np.ndarray, "starts k"]]:
+) -> tuple[Float[np.ndarray, "starts *c k"], Float[np.ndarray, "starts *c k"]]:
     """Give the bounds of the sizes of each start's clusters: those that suit them best where their order is free."""
     if problem.mixture.sizes is None or problem.mixture.sizes.order == "given":
-        low, high = (np.broadcast_to(side, weights.shape) for side in (low, high))
+        low, high = (np.broadcast_to(side, (len(weights), *side.shape)) for side in (low, high))
         return low, high
-    natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters))
+    of_several = low.ndim > 1
+    natural = np.asarray(_natural_sizes(problem.standard, problem.tiles, weights, parameters, of_several))
     lows, highs = zip(*(match(low, high, sizes.astype(np.float64)) for sizes in natural), strict=True)
     return np.array(lows), np.array(highs)
 
 
-@jax.jit
-def _natural_sizes(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Array:
-    """Give the sizes of each start's clusters while nothing constrains them."""
+@partial(jax.jit, static_argnames="of_several")
+def _natural_sizes(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any, of_several: bool) -> Array:
+    """Give the sizes of each start's clusters while nothing constrains them: of several resources, all amounts."""
 
     def one(start: tuple[Array, Any]) -> Array:
-        return sweep(mixture.family.with_prior(None), start[1], jnp.log(start[0]), rows)[1].weight
+        return natural_sizes(mixture.family.with_prior(None), start[1], jnp.log(start[0]), rows, of_several)
 
     return lax.map(one, (weights, parameters))
 

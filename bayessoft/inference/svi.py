@@ -15,8 +15,9 @@ from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.family import ConjugateFamily, lacking, pytree
 from bayessoft.inference.cavi import CAVI, CONVERGED, NON_FINITE, RUNNING, CAVIState
-from bayessoft.inference.engine import Problem, conjugate_only, unconstrained_only, whole
+from bayessoft.inference.engine import Problem, whole
 from bayessoft.inference.guided import GUIDES, GuidedSVI
+from bayessoft.inference.refusals import conjugate_only, unconstrained_only
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 

@@ -99,7 +99,7 @@ def forgetful_about(original: Any) -> Any:
 
 def without_last_tile(original: Any) -> Any:
     def over_tiles(tile: Any, rows: Any, *more: Any) -> Any:
-        return original(tile, replace(rows, x=rows.x[:-1], w=rows.w[:-1]), *(a[:-1] for a in more))
+        return original(tile, replace(rows, x=rows.x[:-1], w=rows.w[:-1]), *jax.tree.map(lambda a: a[:-1], more))
 
     return over_tiles
 
@@ -141,26 +141,26 @@ def heavy_statistics(original: Any) -> Any:
 
 
 def unweighted(original: Any) -> Any:
-    return lambda scores, log_weights, prices=None: original(scores, 0 * log_weights, prices)
+    return lambda scores, log_weights, *rest, **more: original(scores, 0 * log_weights, *rest, **more)
 
 
 def peaked(original: Any) -> Any:
-    def assign(scores: Any, log_weights: Any, prices: Any = None) -> Any:
-        _, r = original(scores, log_weights, prices)
+    def assign(scores: Any, log_weights: Any, *rest: Any, **more: Any) -> Any:
+        _, r = original(scores, log_weights, *rest, **more)
         return (scores + log_weights[:, None]).max(0), r
 
     return assign
 
 
 def tilted(original: Any) -> Any:
-    def assign(scores: Any, log_weights: Any, prices: Any = None) -> Any:
-        return original(scores, log_weights + 1e-3 * jnp.arange(len(log_weights)), prices)
+    def assign(scores: Any, log_weights: Any, *rest: Any, **more: Any) -> Any:
+        return original(scores, log_weights + 1e-3 * jnp.arange(len(log_weights)), *rest, **more)
 
     return assign
 
 
 def priceless(original: Any) -> Any:
-    return lambda scores, log_weights, prices=None: original(scores, log_weights)
+    return lambda scores, log_weights, prices=None, beside=None: original(scores, log_weights, None, beside)
 
 
 def first_row_heavier(original: Any) -> Any:
@@ -328,7 +328,7 @@ FAULTS = (
         "core.sweep:over_tiles",
         "places counted anew in each tile",
         lambda original: (
-            lambda tile, rows, *more: original(tile, rows, *(jnp.broadcast_to(a[:1], a.shape) for a in more))
+            lambda tile, rows, *more: original(tile, rows, *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), more))
         ),
     ),
     Fault(
@@ -539,7 +539,7 @@ FAULTS = (
         {"name": "fixed", "dtype": "float64"},
         "core.dual:_foreseen",
         "the remainder forgotten",
-        lambda original: lambda bounds, total, dual, ahead: original(bounds, 0.0, dual, ahead),
+        lambda original: lambda bounds, total, *rest: original(bounds, 0.0, *rest),
     ),
     Fault(
         "derivative",
