@@ -602,6 +602,42 @@ FAULTS = (
         lambda original: lambda *args: (*original(*args[:3], None, None)[:2], args[4]),
     ),
     Fault(
+        "capacities",
+        "test_one_more_unit_of_a_capacity_is_worth_minus_its_price",
+        {},
+        "core.dual:centred",
+        "a price with the wrong sign",
+        lambda original: lambda bounds, dual: -original(bounds, dual),
+    ),
+    Fault(
+        "capacities",
+        "test_prices_bring_all_amounts_into_their_bounds",
+        {"name": "two"},
+        "core.assign:assign",
+        "each resource at the price of another",
+        lambda original: (
+            lambda scores, logs, prices=None, beside=None: original(
+                scores, logs, None if prices is None else prices[::-1], beside
+            )
+        ),
+    ),
+    Fault(
+        "capacities",
+        "test_the_gap_is_no_smaller_than_what_is_lost",
+        {"name": "two"},
+        "core.dual:Bounds.nearest",
+        "the gap at a point that is not allowed",
+        lambda original: lambda self, sizes: sizes,
+    ),
+    Fault(
+        "capacities",
+        "test_pivots_end_where_the_model_is_smallest",
+        {"seed": 0},
+        "core.pivots:PATIENCE",
+        "circles never left",
+        lambda original: 1 << 20,
+    ),
+    Fault(
         "tiny_worlds",
         "test_labels_under_counts_follow_their_probabilities",
         {"name": "fixed"},
@@ -1193,6 +1229,7 @@ COVERED = (
     "core.sweep:",
     "core.assign:",
     "core.dual:",
+    "core.pivots:",
     f"{GAUSSIAN}:Gaussian.mode",
     f"{GAUSSIAN}:Gaussian.tile_log_density",
     f"{GAUSSIAN}:Gaussian.tile_statistics",
