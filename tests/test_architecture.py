@@ -40,7 +40,7 @@ FLOORS = (
     ("core", "core.assign"),
     ("core.sweep", "core.pivots", "core.assignment", "core.demand"),
     ("core.sizes", "core.dual", "core.distributions", "core.allocate"),
-    ("core.rearrange", "core.capacity"),
+    ("core.rearrange", "core.capacity", "core.certificate"),
     ("mixture", "status"),
     ("posteriors",),
     ("fit",),

@@ -25,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
-from jax.scipy.special import xlogy
 from jaxtyping import Float
 
 from bayessoft.core.assign import Beside, assign
@@ -38,10 +37,11 @@ __all__ = [
     "Bounds",
     "Dual",
     "centred",
-    "certificate",
     "first_prices",
     "meeting_prices",
     "natural_sizes",
+    "price_step",
+    "reach",
     "solve",
     "tolerance",
 ]
@@ -50,6 +50,7 @@ PASSES = 60  # most passes of one solve
 SAMPLE = 8192  # rows that the first prices are found on
 SMOOTHING = 0.1  # nats over which the first prices round the corner of the dual at 0
 FIRST_STEPS = 200  # most L-BFGS steps for them
+STEADY = 0.05  # damping of a step that a sample makes: a residual of a tenth moves prices by two nats at most
 
 
 @pytree()
@@ -134,7 +135,7 @@ def natural_sizes(
     return _dual_pass(family, parameters, log_weights, rows, jnp.zeros(shape, rows.x.dtype))[1]
 
 
-def _reach(rows: Tiles, bounds: Bounds) -> Array:
+def reach(rows: Tiles, bounds: Bounds) -> Array:
     """Give the most that a row takes of each resource, (c, 1), or 1."""
     if bounds.low.ndim == 1:
         return jnp.ones((), rows.x.dtype)
@@ -174,16 +175,36 @@ def _residual(bounds: Bounds, dual: Dual) -> Array:
     return jnp.abs(bounds.residual(dual.prices, dual.sizes)).max()
 
 
-def _foreseen(bounds: Bounds, total: Array, reach: Array, dual: Dual, ahead: Array) -> Array:
+def _foreseen(bounds: Bounds, total: Array, most: Array, dual: Dual, ahead: Array) -> Array:
     """Bound the residual at prices ahead that nobody has looked at, by Taylor's theorem.
 
     Along a change of a row's terms with range D, a membership's second derivative is at most D^2 / (6 sqrt(3)); half of
-    that is below 0.05 D^2. `reach` is the most that a row takes of each resource.
+    that is below 0.05 D^2. `most` is the most that a row takes of each resource.
     """
     change = ahead - dual.prices
     moved = (dual.hessian @ change.reshape(-1)).reshape(change.shape)
     predicted = jnp.abs(bounds.residual(ahead, dual.sizes + moved)).max()
-    return predicted + 0.05 * total * jnp.sum(reach * jnp.ptp(change, axis=-1, keepdims=True)) ** 2
+    return predicted + 0.05 * total * jnp.sum(most * jnp.ptp(change, axis=-1, keepdims=True)) ** 2
+
+
+def _ahead(bounds: Bounds, dual: Dual, damping: Array, total: Array) -> Array:
+    """Give the prices where the quadratic model of the dual is smallest, damped in the metric of the sizes."""
+    metric = jnp.diag(((dual.sizes + total / dual.sizes.shape[-1]) * damping).reshape(-1))
+    low, high, now, sizes = (each.reshape(-1) for each in (bounds.low, bounds.high, dual.prices, dual.sizes))
+    return best_prices(low, high, now, sizes, dual.hessian + metric).reshape(dual.prices.shape)
+
+
+def price_step(
+    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
+) -> Float[Array, "*c k"]:
+    """Give the prices that one step from given ones leads to, damped such that a sample of the rows can make it.
+
+    Robbins and Monro, Annals of Mathematical Statistics 22 (1951): prices that move towards those of a sample after
+    each of many, by steps that get smaller, end where the sizes of all rows meet their bounds.
+    """
+    value, sizes, hessian = _dual_pass(family, parameters, log_weights, rows, prices)
+    damping = STEADY * _second(rows, bounds)
+    return _ahead(bounds, Dual(prices, value, sizes, hessian), damping, rows.w.sum())
 
 
 def _newton(
@@ -216,10 +237,7 @@ def _newton(
         shrunk = jnp.where(first, damping, jnp.maximum(damping * 0.05, least))
         damping = jnp.where(accepted, shrunk, jnp.maximum(damping, 1e-4) * 8)
         dual = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
-        metric = jnp.diag(((dual.sizes + total / dual.sizes.shape[-1]) * second).reshape(-1))
-        low, high, now, sizes = (each.reshape(-1) for each in (bounds.low, bounds.high, dual.prices, dual.sizes))
-        ahead = best_prices(low, high, now, sizes, dual.hessian + damping * metric).reshape(prices.shape)
-        return dual, ahead, damping, passes + 1
+        return dual, _ahead(bounds, dual, damping * second, total), damping, passes + 1
 
     def going(carry: tuple[Dual, Array, Array, Array]) -> Array:
         dual, ahead, damping, passes = carry
@@ -257,11 +275,11 @@ def meeting_prices(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
 ) -> tuple[Float[Array, "*c k"], Array]:
     """Find the prices of `solve`, without a last pass where they are sure to meet the bounds; and the passes."""
-    total, reach = rows.w.sum(), _reach(rows, bounds)
+    total, most = rows.w.sum(), reach(rows, bounds)
     met = tolerance(rows.x.dtype) * total
 
     def sure(dual: Dual, ahead: Array) -> Array:
-        return (_residual(bounds, dual) > met) & (_foreseen(bounds, total, reach, dual, ahead) <= met)
+        return (_residual(bounds, dual) > met) & (_foreseen(bounds, total, most, dual, ahead) <= met)
 
     def enough(dual: Dual, ahead: Array) -> Array:
         return (_residual(bounds, dual) <= met) | sure(dual, ahead)
@@ -309,69 +327,6 @@ def first_prices(
     prices = lax.while_loop(going, body, start)[0]
     small = (jnp.abs(prices) < 3 * SMOOTHING) & (bounds.low < bounds.high)
     return jnp.where(small | ~jnp.isfinite(prices), 0.0, prices)
-
-
-def certificate(
-    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, dual: Dual
-) -> Array:
-    """Give the duality gap at a feasible point: dual value minus primal value, in nats, >= 0 up to rounding.
-
-    Infinite where no feasible point was found.
-    """
-    mixable = dual.sizes.size == len(log_weights) and (rows.beside is None or rows.beside.evidence is None)
-    allowed, found = (_mixed if mixable else _corrected)(rows, bounds, dual)
-
-    def pass_(fast: bool) -> Array:
-        def tile(x: Array, w: Array, beside: Beside | None) -> Array:
-            scores = family.tile_scores(parameters, x, fast)
-            q = allowed(assign(scores, log_weights, dual.prices, beside)[1], beside)
-            scores = scores + log_weights[:, None]
-            if beside is not None and beside.evidence is not None:
-                scores = scores + beside.evidence
-            expected = jnp.where(q > 0, q * scores, 0.0)
-            return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
-
-        return over_tiles(tile, rows, rows.beside)
-
-    primal = either_form(family, parameters, rows, pass_)
-    return jnp.where(found, dual.value - primal, jnp.inf)
-
-
-def _mixed(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
-    """Give a map to feasible memberships, for one resource and rows that may belong anywhere, and that there is one.
-
-    They mix those under the prices with one distribution over clusters for all rows, as little as brings every size
-    inside its bounds.
-    """
-    sizes, tiny = dual.sizes.reshape(-1), jnp.finfo(dual.sizes.dtype).tiny
-    feasible = bounds.nearest(dual.sizes).reshape(-1)
-    share = jnp.max(jnp.maximum(sizes - feasible, 0) / jnp.maximum(sizes, tiny))
-    common = jnp.maximum(feasible - (1 - share) * sizes, 0)
-    common = common / jnp.maximum(common.sum(), tiny)
-    return lambda r, _: (1 - share) * r + share * common[:, None], jnp.asarray(True)
-
-
-def _corrected(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
-    """Give a map to feasible memberships in the other cases, and whether there is one.
-
-    Memberships ``r (1 + v - sum_j r_j v_j)`` sum to 1, and with ``v[n, k] = sum_c a[n, c] t[c, k]`` change the sizes by
-    the Hessian times t, exactly: where t is small enough for them to stay above 0, they are allowed.
-    """
-    wanted = (bounds.nearest(dual.sizes) - dual.sizes).reshape(-1)
-    tilt = jnp.linalg.pinv(dual.hessian, hermitian=True) @ wanted
-    left = jnp.abs(dual.hessian @ tilt - wanted).max()
-    tilt = tilt.reshape(dual.sizes.shape)
-    small = jnp.sum(_reach(rows, bounds) * jnp.ptp(tilt, axis=-1, keepdims=True)) <= 1
-    met = left <= 0.1 * tolerance(rows.x.dtype) * rows.w.sum()
-
-    def allowed(r: Array, beside: Beside | None) -> Array:
-        v = tilt[:, None]
-        if tilt.ndim > 1:
-            assert beside is not None and beside.resources is not None
-            v = jnp.einsum("ct,ck->kt", beside.resources, tilt, precision=HIGHEST)
-        return r * (1 + v - jnp.sum(r * v, axis=0))
-
-    return allowed, small & met
 
 
 def centred(bounds: Bounds, dual: Dual) -> Array:

@@ -10,8 +10,9 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from bayessoft.core.certificate import certificate
 from bayessoft.core.demand import SizeResult
-from bayessoft.core.dual import Bounds, centred, certificate, first_prices, solve
+from bayessoft.core.dual import Bounds, centred, first_prices, solve
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import SweptFamily
 from bayessoft.inference.engine import Problem

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from bayessoft.core.dual import price_step
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.family import ConjugateFamily, lacking, pytree
 from bayessoft.inference.cavi import CAVI, CONVERGED, NON_FINITE, RUNNING, CAVIState
 from bayessoft.inference.engine import Problem, whole
 from bayessoft.inference.guided import GUIDES, GuidedSVI
-from bayessoft.inference.refusals import conjugate_only, unconstrained_only
+from bayessoft.inference.refusals import conjugate_only
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite
 
@@ -91,6 +92,10 @@ class SVI(CAVI):
     Hoffman, Blei, Wang and Paisley, Journal of Machine Learning Research 14 (2013). The bound that a fit reports is
     that of all rows, by a last pass.
 
+    Under a size constraint each batch moves the prices, too, by a step of the same length towards those that bring its
+    own sizes into their bounds. After the last batch the prices are those of all rows, and so are the sizes and the
+    duality gap that a fit reports. Guides of NumPyro take no size constraint.
+
     Guides of NumPyro: Kucukelbir, Tran, Ranganath, Gelman and Blei, Journal of Machine Learning Research 18 (2017);
     their parameters are averaged over the last round (Dhaka et al., Advances in Neural Information Processing Systems
     33 (2020)). The fit holds 1000 independent draws of the guide, its bound is estimated by them. How heavy the tail of
@@ -141,7 +146,6 @@ class SVI(CAVI):
 
     def check(self, mixture: Mixture) -> None:
         conjugate_only(mixture, "svi")
-        unconstrained_only(mixture, "svi")
 
     def begin(self, problem: Problem) -> SVIState:
         """Give the state before the first step, for each start: CAVI's, and the batches to come."""
@@ -165,25 +169,33 @@ class SVI(CAVI):
         last = jnp.arange(len(rows.w)) >= state.batches  # tiles without rows
         order = jnp.argsort(jnp.where(last, jnp.inf, jax.random.uniform(own, last.shape)))
 
-        def one(i: Array, now: tuple[Mixture, Array]) -> tuple[Mixture, Array]:
-            posterior, bound = now
-            x, w = rows.x[order[i]], rows.w[order[i]]
-            weight = w.sum()
-            batch = Tiles(x[None], w[None] * jnp.where(weight > 0, total / weight, 0.0), rows.radius)
-            log_weights, parameters = posterior.expected()
-            value, statistics = sweep(mixture.family, parameters, log_weights, batch)
+        def one(i: Array, now: tuple[Mixture, Array, Array | None]) -> tuple[Mixture, Array, Array | None]:
+            posterior, bound, prices = now
+            batch, weight = _batch(rows, order[i], total)
             rate = (state.done + i + 1 + state.delay) ** -state.forgetting
             rate = 1 - (1 - rate) ** (weight * number / total)  # of batches that weigh the same, the rate
-            bound = bound + (value - posterior.divergence(mixture)) * weight / total
-            return posterior.blend(mixture.update(statistics), rate), bound
+            log_weights, parameters = posterior.expected()
+            given, linear = (mixture.family, parameters, log_weights, batch), jnp.zeros_like(bound)
+            if state.bounds is not None and prices is not None:
+                prices = prices + rate * (price_step(*given, state.bounds, prices) - prices)
+                linear = state.bounds.linear(prices)
+            value, statistics = sweep(*given, prices)
+            bound = bound + (value - linear - posterior.divergence(mixture)) * weight / total
+            return posterior.blend(mixture.update(statistics), rate), bound, prices
 
         none = jnp.zeros((), rows.x.dtype)
-        posterior, bound = lax.fori_loop(0, state.batches, one, (state.posterior, none))
+        posterior, bound, prices = lax.fori_loop(0, state.batches, one, (state.posterior, none, state.prices))
         objective = bound / total
         finite = jnp.isfinite(objective) & all_finite(posterior)
         code = jnp.full_like(state.code, RUNNING)
         for happened, end in ((jnp.abs(objective - state.objective) < state.tol, CONVERGED), (~finite, NON_FINITE)):
             code = jnp.where(happened, jnp.full_like(code, end), code)
-        key = jax.random.key_data(key)
-        after = replace(state, posterior=posterior, objective=objective, code=code, key=key, done=state.done + number)
-        return after, objective
+        after = replace(state, posterior=posterior, objective=objective, code=code, prices=prices)
+        return replace(after, key=jax.random.key_data(key), done=state.done + number), objective
+
+
+def _batch(rows: Tiles, at: Array, total: Array) -> tuple[Tiles, Array]:
+    """Give a tile as if all rows were like it, and its own weight."""
+    x, w, beside = jax.tree.map(lambda leaf: leaf[at][None], (rows.x, rows.w, rows.beside))
+    weight = w.sum()
+    return Tiles(x, w * jnp.where(weight > 0, total / weight, 0.0), rows.radius, beside), weight

@@ -328,7 +328,9 @@ FAULTS = (
         "core.sweep:over_tiles",
         "places counted anew in each tile",
         lambda original: (
-            lambda tile, rows, *more: original(tile, rows, *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), more))
+            lambda tile, rows, *more: original(
+                tile, rows, *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), more)
+            )
         ),
     ),
     Fault(

@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from bayessoft import CAVI, Between, Capacity, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.core import dual as core
 from bayessoft.core.capacity import Several
+from bayessoft.core.certificate import certificate
 from bayessoft.core.pivots import best_prices
 from bayessoft.core.sweep import with_beside
 
@@ -51,7 +52,7 @@ def solved(member, theta, log_weights, rows, bounds):
     """The E-step under bounds from no prices, and prices found without a look at the end."""
     zero = jnp.zeros_like(bounds.low)
     dual, passes = core.solve(member, theta, log_weights, rows, bounds, zero)
-    gap = core.certificate(member, theta, log_weights, rows, bounds, dual)
+    gap = certificate(member, theta, log_weights, rows, bounds, dual)
     ahead = core.meeting_prices(member, theta, log_weights, rows, bounds, dual.prices + 0.01)[0]
     return dual, passes, gap, ahead, core._dual_pass(member, theta, log_weights, rows, ahead)[1]
 
@@ -110,7 +111,7 @@ def certified(member, theta, log_weights, rows, bounds, prices):
     """The dual at prices that solve nothing, and its gap."""
     value, sizes, hessian = core._dual_pass(member, theta, log_weights, rows, prices)
     dual = core.Dual(prices, value - bounds.linear(prices), sizes, hessian)
-    return dual.value, core.certificate(member, theta, log_weights, rows, bounds, dual)
+    return dual.value, certificate(member, theta, log_weights, rows, bounds, dual)
 
 
 @pytest.mark.parametrize("name", ["one", "two"])

@@ -8,6 +8,7 @@ import pytest
 from bayessoft import CAVI, Between, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.core import dual as core
 from bayessoft.core import sweep
+from bayessoft.core.certificate import certificate
 
 from .worlds import MEMBERS, laid_out, parameters, points, proportions, rowwise, some, start, swept
 
@@ -62,7 +63,7 @@ def test_a_fit_keeps_its_constraint(member, name):
 def solved(member, theta, log_weights, rows, bounds):
     """The E-step under bounds, from no prices."""
     dual, _ = core.solve(member, theta, log_weights, rows, bounds, jnp.zeros_like(bounds.low))
-    gap = core.certificate(member, theta, log_weights, rows, bounds, dual)
+    gap = certificate(member, theta, log_weights, rows, bounds, dual)
     return dual, core.centred(bounds, dual), gap, sweep.log_likelihood(member, theta, log_weights, rows)
 
 
@@ -174,7 +175,7 @@ def certified(member, theta, log_weights, rows, bounds, prices):
     """The dual at prices that solve nothing, and its gap."""
     value, sizes, hessian = core._dual_pass(member, theta, log_weights, rows, prices)
     dual = core.Dual(prices, value - bounds.linear(prices), sizes, hessian)
-    return dual.value, core.certificate(member, theta, log_weights, rows, bounds, dual)
+    return dual.value, certificate(member, theta, log_weights, rows, bounds, dual)
 
 
 @pytest.mark.parametrize("name", ["fixed", "far", "between"])

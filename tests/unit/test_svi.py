@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayessoft import CAVI, SVI, Between, Gaussian, GaussianMixture, MixtureModel, load
+from bayessoft import CAVI, SVI, Between, Capacity, Fixed, Gaussian, GaussianMixture, MixtureModel, load
 from bayessoft.core.sweep import sweep
 from bayessoft.data.rows import rows
 from bayessoft.errors import OptionError
@@ -143,5 +143,31 @@ def test_refusals():
         SVI(delay=0)
     with pytest.raises(OptionError, match="batch_size is 0"):
         SVI(batch_size=0)
-    with pytest.raises(OptionError, match="inference='svi'"):
-        GaussianMixture(3, inference="svi", sizes=Between(0.1, 0.9)).fit(clusters(30))
+    with pytest.raises(OptionError, match="cannot be met by inference='svi'"):
+        guided = SVI(guide="AutoDiagonalNormal")
+        GaussianMixture(3, inference=guided, sizes=Between(0.1, 0.9, unit="share")).fit(clusters(30))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_sizes_by_batches_are_those_of_all_rows(several):
+    """Prices move with the batches; those of the end are of all rows, and near those of CAVI."""
+    X = clusters(600)
+    taken, shares = np.random.default_rng(3).gamma(2.0, size=len(X)), np.array([0.28, 0.34, 0.38])
+    sizes = Fixed(shares, unit="share")
+    if several:
+        sizes = [Between(0.32, unit="share"), Capacity(taken, high=0.335, unit="share")]
+    fits = [
+        GaussianMixture(3, inference=inference, sizes=sizes, random_state=0).fit(X)
+        for inference in (CAVI(tol=1e-8, max_iter=500), SVI(tol=1e-5, batch_size=100, max_iter=300))
+    ]
+    for gm in fits:
+        np.testing.assert_allclose(gm.sizes_, gm.responsibilities_.sum(0), rtol=1e-7)
+        assert 0 <= gm.duality_gap_ < 1e-5 and np.abs(gm.prices_).max() > 0.01
+        if several:
+            amounts = taken @ gm.responsibilities_ / taken.sum()
+            assert (amounts <= 0.335 + 1e-8).all() and (gm.sizes_ >= len(X) * (0.32 - 1e-8)).all()
+        else:
+            np.testing.assert_allclose(np.sort(gm.sizes_), len(X) * shares, rtol=1e-8)
+    closed, by_batches = fits
+    assert by_batches.elbo_ == pytest.approx(closed.elbo_, abs=0.5)
+    np.testing.assert_allclose(by_batches.prices_, closed.prices_, atol=0.1)
