@@ -39,7 +39,7 @@ FLOORS = (
     ("families.*",),
     ("core", "core.assign"),
     ("core.sweep",),
-    ("core.sizes", "core.dual", "core.distributions", "core.allocate"),
+    ("core.sizes", "core.dual", "core.assignment", "core.distributions", "core.allocate"),
     ("core.rearrange",),
     ("mixture", "status"),
     ("posteriors",),
