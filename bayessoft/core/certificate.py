@@ -23,29 +23,34 @@ def certificate(
 ) -> Array:
     """Give the duality gap at a feasible point: dual value minus primal value, in nats, >= 0 up to rounding.
 
-    Infinite where no feasible point was found.
+    The better one of two feasible points; infinite where neither was found.
     """
-    mixable = dual.sizes.size == len(log_weights) and (rows.beside is None or rows.beside.evidence is None)
-    allowed, found = (_mixed if mixable else _corrected)(rows, bounds, dual)
+    ways = [_corrected(rows, bounds, dual)]
+    if dual.sizes.size == len(log_weights) and (rows.beside is None or rows.beside.evidence is None):
+        ways.append(_mixed(bounds, dual))
 
     def pass_(fast: bool) -> Array:
         def tile(x: Array, w: Array, beside: Beside | None) -> Array:
             scores = family.tile_scores(parameters, x, fast)
-            q = allowed(assign(scores, log_weights, dual.prices, beside)[1], beside)
+            r = assign(scores, log_weights, dual.prices, beside)[1]
             scores = scores + log_weights[:, None]
             if beside is not None and beside.evidence is not None:
                 scores = scores + beside.evidence
-            expected = jnp.where(q > 0, q * scores, 0.0)
-            return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
+
+            def primal(q: Array) -> Array:
+                expected = jnp.where(q > 0, q * scores, 0.0)
+                return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
+
+            return jnp.stack([primal(allowed(r, beside)) for allowed, _ in ways])
 
         return over_tiles(tile, rows, rows.beside)
 
-    primal = either_form(family, parameters, rows, pass_)
-    return jnp.where(found, dual.value - primal, jnp.inf)
+    primals, found = either_form(family, parameters, rows, pass_), jnp.stack([found for _, found in ways])
+    return jnp.min(jnp.where(found, dual.value - primals, jnp.inf))
 
 
-def _mixed(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
-    """Give a map to feasible memberships, for one resource and rows that may belong anywhere, and that there is one.
+def _mixed(bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
+    """Give a map to feasible memberships, of one resource where rows may belong anywhere: there is one.
 
     They mix those under the prices with one distribution over clusters for all rows, as little as brings every size
     inside its bounds.
@@ -59,7 +64,7 @@ def _mixed(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Be
 
 
 def _corrected(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:
-    """Give a map to feasible memberships in the other cases, and whether there is one.
+    """Give a map to feasible memberships near those under the prices, and whether there is one.
 
     Memberships ``r (1 + v - sum_j r_j v_j)`` sum to 1, and with ``v[n, k] = sum_c a[n, c] t[c, k]`` change the sizes by
     the Hessian times t, exactly: where t is small enough for them to stay above 0, they are allowed.

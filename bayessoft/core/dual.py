@@ -37,6 +37,7 @@ __all__ = [
     "Bounds",
     "Dual",
     "centred",
+    "curvature",
     "first_prices",
     "meeting_prices",
     "natural_sizes",
@@ -46,11 +47,11 @@ __all__ = [
     "tolerance",
 ]
 
-PASSES = 60  # most passes of one solve
+PASSES = 300  # most passes of one solve
 SAMPLE = 8192  # rows that the first prices are found on
 SMOOTHING = 0.1  # nats over which the first prices round the corner of the dual at 0
 FIRST_STEPS = 200  # most L-BFGS steps for them
-STEADY = 0.05  # damping of a step that a sample makes: a residual of a tenth moves prices by two nats at most
+STEADY = 0.002  # damping of a step that a sample makes: a residual of a tenth moves prices by two nats at most
 
 
 @pytree()
@@ -195,16 +196,30 @@ def _ahead(bounds: Bounds, dual: Dual, damping: Array, total: Array) -> Array:
 
 
 def price_step(
-    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> Float[Array, "*c k"]:
-    """Give the prices that one step from given ones leads to, damped such that a sample of the rows can make it.
+    family: SweptFamily,
+    parameters: Any,
+    log_weights: Array,
+    rows: Tiles,
+    bounds: Bounds,
+    prices: Array,
+    curvature: Array,
+    rate: Array,
+) -> tuple[Float[Array, "*c k"], Array]:
+    """Give the prices, and the average Hessian, that a step of a length leads to where `rows` stand for all rows.
 
-    Robbins and Monro, Annals of Mathematical Statistics 22 (1951): prices that move towards those of a sample after
-    each of many, by steps that get smaller, end where the sizes of all rows meet their bounds.
+    Robbins and Monro, Annals of Mathematical Statistics 22 (1951), with the average Hessian so far for a metric, in
+    which the samples to come have no part: prices after many samples, by ever shorter steps, are those at which the
+    sizes of all rows meet their bounds.
     """
     value, sizes, hessian = _dual_pass(family, parameters, log_weights, rows, prices)
-    damping = STEADY * _second(rows, bounds)
-    return _ahead(bounds, Dual(prices, value, sizes, hessian), damping, rows.w.sum())
+    damping = STEADY * _second(rows, bounds) / rate
+    dual = Dual(prices, value, sizes, curvature / rate)
+    return _ahead(bounds, dual, damping, rows.w.sum()), curvature + rate * (hessian - curvature)
+
+
+def curvature(family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, prices: Array) -> Array:
+    """Give the Hessian of the dual at some prices."""
+    return _dual_pass(family, parameters, log_weights, rows, prices)[2]
 
 
 def _newton(
@@ -273,8 +288,16 @@ def solve(
 
 def meeting_prices(
     family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, bounds: Bounds, prices: Array
-) -> tuple[Float[Array, "*c k"], Array]:
-    """Find the prices of `solve`, without a last pass where they are sure to meet the bounds; and the passes."""
+) -> tuple[Float[Array, "*c k"], Array, Array]:
+    """Find the prices of `solve`, without a last pass where they are sure to meet the bounds.
+
+    Returns
+    -------
+    prices : array of shape (k,) or (c, k)
+    met : bool
+        Whether they meet the bounds.
+    passes : int
+    """
     total, most = rows.w.sum(), reach(rows, bounds)
     met = tolerance(rows.x.dtype) * total
 
@@ -285,7 +308,7 @@ def meeting_prices(
         return (_residual(bounds, dual) <= met) | sure(dual, ahead)
 
     dual, ahead, passes = _newton(family, parameters, log_weights, rows, bounds, prices, enough)
-    return jnp.where(sure(dual, ahead), ahead, dual.prices), passes
+    return jnp.where(sure(dual, ahead), ahead, dual.prices), enough(dual, ahead), passes
 
 
 def first_prices(

@@ -42,6 +42,8 @@ class CAVIState:
         0 while running, else why it ended.
     tol : scalar
         Change of the bound that ends it.
+    met : bool
+        Whether the last memberships met the bounds: while none do, the objective is too high.
     bounds : Bounds or None
         Of the sizes.
     prices : array of shape (k,) or None
@@ -52,6 +54,7 @@ class CAVIState:
     objective: Array
     code: Array
     tol: Array
+    met: Array
     bounds: Bounds | None
     prices: Array | None
 
@@ -113,6 +116,7 @@ class CAVI(Climber):
             jnp.full(starts, -jnp.inf, dtype),
             jnp.full(starts, RUNNING),
             jnp.full(starts, self.tol, dtype),
+            jnp.full(starts, True),
             bounds,
             prices,
         )
@@ -120,16 +124,17 @@ class CAVI(Climber):
     @staticmethod
     def step(mixture: Mixture, rows: Tiles, state: CAVIState) -> tuple[CAVIState, Array]:
         """Update the memberships, in one pass, then proportions and parameters."""
-        bound, statistics, prices = _bound(mixture, rows, state.posterior, state.bounds, state.prices)
+        bound, statistics, prices, met = _bound(mixture, rows, state.posterior, state.bounds, state.prices)
         objective = bound / rows.w.sum()
         posterior = mixture.update(statistics)
         change = objective - state.objective
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
         finite = jnp.isfinite(objective) & all_finite(posterior)
+        fell = state.met & met & (change < -slack)
         code = jnp.full_like(state.code, RUNNING)
-        for happened, end in ((jnp.abs(change) < state.tol, CONVERGED), (change < -slack, FELL), (~finite, NON_FINITE)):
+        for happened, end in ((jnp.abs(change) < state.tol, CONVERGED), (fell, FELL), (~finite, NON_FINITE)):
             code = jnp.where(happened, jnp.full_like(code, end), code)
-        return replace(state, posterior=posterior, objective=objective, code=code, prices=prices), objective
+        return replace(state, posterior=posterior, objective=objective, code=code, prices=prices, met=met), objective
 
     @staticmethod
     def finished(state: CAVIState) -> Array:
@@ -158,18 +163,19 @@ class CAVI(Climber):
 
 def _bound(
     mixture: Mixture, rows: Tiles, posterior: Mixture, bounds: Bounds | None = None, prices: Array | None = None
-) -> tuple[Array, Any, Array | None]:
+) -> tuple[Array, Any, Array | None, Array]:
     """Give the evidence lower bound of a posterior with the best memberships, the statistics under those, and prices.
 
-    Under bounds, the best ones that keep them, from prices to begin with.
+    Under bounds, the best ones that keep them, from prices to begin with; and whether they do.
     """
     log_weights, parameters = posterior.expected()
     linear: Array | float = 0.0
+    met = jnp.asarray(True)
     if bounds is not None and prices is not None:
-        prices = meeting_prices(mixture.family, parameters, log_weights, rows, bounds, prices)[0]
+        prices, met, _ = meeting_prices(mixture.family, parameters, log_weights, rows, bounds, prices)
         linear = bounds.linear(prices)
     value, statistics = sweep(mixture.family, parameters, log_weights, rows, prices)
-    return value - linear - posterior.divergence(mixture), statistics, prices
+    return value - linear - posterior.divergence(mixture), statistics, prices, met
 
 
 @jax.jit
@@ -192,5 +198,5 @@ def _last(
     mixture: Mixture, rows: Tiles, posterior: Mixture, bounds: Bounds | None, prices: Array | None
 ) -> tuple[Array, Array, Array, Any]:
     """Give the bound, the expected sizes, and the centre of a posterior."""
-    bound, statistics, _ = _bound(mixture, rows, posterior, bounds, prices)
+    bound, statistics, _, _ = _bound(mixture, rows, posterior, bounds, prices)
     return bound, statistics.weight, *posterior.centre()

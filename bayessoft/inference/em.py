@@ -48,6 +48,8 @@ class EMState:
         Added to the covariances, in the standardised rows' units.
     monotone : bool
         Whether the objective must not fall.
+    met : bool
+        Whether the last E-step met the bounds: while none does, the objective is too high.
     bounds : Bounds or None
         Of the sizes.
     prices : array of shape (k,) or None
@@ -61,6 +63,7 @@ class EMState:
     tol: Array
     floor: Array
     monotone: Array
+    met: Array
     bounds: Any = None
     prices: Any = None
 
@@ -136,6 +139,7 @@ class EM(Climber):
             repeated(self.tol, dtype),
             repeated(floor, dtype),
             repeated(not penalised or problem.reg_covar == 0, bool),
+            repeated(True, bool),
             bounds,
             prices,
         )
@@ -144,9 +148,10 @@ class EM(Climber):
     def step(mixture: Mixture, rows: Tiles, state: EMState) -> tuple[EMState, Array]:
         """One E-step and one M-step."""
         log_weights, total, prices = jnp.log(state.weights), rows.w.sum(), state.prices
-        gain = 0.0
+        gain, met = 0.0, state.met
         if state.bounds is not None:
-            prices = meeting_prices(mixture.family, state.parameters, log_weights, rows, state.bounds, prices)[0]
+            given = mixture.family, state.parameters, log_weights, rows, state.bounds
+            prices, met, _ = meeting_prices(*given, prices)
             gain = -state.bounds.linear(prices)
         value, statistics = sweep(mixture.family, state.parameters, log_weights, rows, prices)
         objective = (value + gain + mixture.log_prior(state.weights, state.parameters)) / total
@@ -155,7 +160,7 @@ class EM(Climber):
             weights = jnp.where(state.bounds.pinned, state.bounds.fixed / total, weights)
         change = objective - state.objective
         slack = jnp.sqrt(jnp.finfo(objective.dtype).eps) * (1 + jnp.abs(objective))  # rounding: half of the digits
-        fell = state.monotone & (change < -slack)
+        fell = state.monotone & state.met & met & (change < -slack)
         settled = jnp.abs(change) < state.tol
         singular = ~all_finite(parameters)
         thin = statistics.weight.min() <= rows.x.shape[1] + 1
@@ -164,7 +169,7 @@ class EM(Climber):
         for happened, end in (*ends, (singular, SINGULAR), (singular & thin, COLLAPSED)):
             code = jnp.where(happened, jnp.full_like(code, end), code)
         after = replace(state, weights=weights, parameters=parameters, objective=objective, code=code, prices=prices)
-        return after, objective
+        return replace(after, met=met), objective
 
     @staticmethod
     def finished(state: EMState) -> Array:

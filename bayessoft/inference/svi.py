@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any
 
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from bayessoft.core.dual import price_step
+from bayessoft.core.dual import curvature, price_step
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.errors import OptionError, listed
-from bayessoft.families.family import ConjugateFamily, lacking, pytree
+from bayessoft.families.family import ConjugateFamily, SweptFamily, lacking, pytree
 from bayessoft.inference.cavi import CAVI, CONVERGED, NON_FINITE, RUNNING, CAVIState
 from bayessoft.inference.engine import Problem, whole
 from bayessoft.inference.guided import GUIDES, GuidedSVI
@@ -40,6 +40,8 @@ class SVIState(CAVIState):
         Batches seen.
     delay, forgetting : scalar
         Of the step sizes.
+    curvature : array or None
+        Of the dual of a size constraint, averaged over batches.
     """
 
     key: Array
@@ -47,6 +49,7 @@ class SVIState(CAVIState):
     done: Array
     delay: Array
     forgetting: Array
+    curvature: Array | None
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,9 @@ class SVI(CAVI):
     Hoffman, Blei, Wang and Paisley, Journal of Machine Learning Research 14 (2013). The bound that a fit reports is
     that of all rows, by a last pass.
 
-    Under a size constraint each batch moves the prices, too, by a step of the same length towards those that bring its
-    own sizes into their bounds. After the last batch the prices are those of all rows, and so are the sizes and the
-    duality gap that a fit reports. Guides of NumPyro take no size constraint.
+    Under a size constraint each batch moves the prices, too, by a step of the same length, so that they follow what
+    brings the sizes of all rows into their bounds. After the last batch the prices are those of all rows, and so are
+    the sizes and the duality gap that a fit reports. Guides of NumPyro take no size constraint.
 
     Guides of NumPyro: Kucukelbir, Tran, Ranganath, Gelman and Blei, Journal of Machine Learning Research 18 (2017);
     their parameters are averaged over the last round (Dhaka et al., Advances in Neural Information Processing Systems
@@ -153,12 +156,16 @@ class SVI(CAVI):
         starts, dtype = len(state.code), problem.tiles.x.dtype
         size = problem.tiles.w.shape[1]
         return SVIState(
-            **{name: getattr(state, name) for name in ("posterior", "objective", "code", "tol", "bounds", "prices")},
+            **{
+                name: getattr(state, name)
+                for name in ("posterior", "objective", "code", "tol", "met", "bounds", "prices")
+            },
             key=jax.random.key_data(jax.random.split(jax.random.key(problem.seed), starts)),
             batches=jnp.full(starts, -(-problem.data.n // size)),
             done=jnp.zeros(starts, dtype),
             delay=jnp.full(starts, self.delay, dtype),
             forgetting=jnp.full(starts, self.forgetting, dtype),
+            curvature=None if state.prices is None else _curvatures(problem.standard.family, problem.tiles, state),
         )
 
     @staticmethod
@@ -169,29 +176,41 @@ class SVI(CAVI):
         last = jnp.arange(len(rows.w)) >= state.batches  # tiles without rows
         order = jnp.argsort(jnp.where(last, jnp.inf, jax.random.uniform(own, last.shape)))
 
-        def one(i: Array, now: tuple[Mixture, Array, Array | None]) -> tuple[Mixture, Array, Array | None]:
-            posterior, bound, prices = now
+        def one(i: Array, now: tuple[Any, ...]) -> tuple[Any, ...]:
+            posterior, bound, prices, metric = now
             batch, weight = _batch(rows, order[i], total)
             rate = (state.done + i + 1 + state.delay) ** -state.forgetting
             rate = 1 - (1 - rate) ** (weight * number / total)  # of batches that weigh the same, the rate
             log_weights, parameters = posterior.expected()
             given, linear = (mixture.family, parameters, log_weights, batch), jnp.zeros_like(bound)
-            if state.bounds is not None and prices is not None:
-                prices = prices + rate * (price_step(*given, state.bounds, prices) - prices)
-                linear = state.bounds.linear(prices)
             value, statistics = sweep(*given, prices)
+            if state.bounds is not None and prices is not None:
+                linear = state.bounds.linear(prices)
+                prices, metric = price_step(*given, state.bounds, prices, metric, rate)
             bound = bound + (value - linear - posterior.divergence(mixture)) * weight / total
-            return posterior.blend(mixture.update(statistics), rate), bound, prices
+            return posterior.blend(mixture.update(statistics), rate), bound, prices, metric
 
         none = jnp.zeros((), rows.x.dtype)
-        posterior, bound, prices = lax.fori_loop(0, state.batches, one, (state.posterior, none, state.prices))
+        start = state.posterior, none, state.prices, state.curvature
+        posterior, bound, prices, metric = lax.fori_loop(0, state.batches, one, start)
         objective = bound / total
         finite = jnp.isfinite(objective) & all_finite(posterior)
         code = jnp.full_like(state.code, RUNNING)
         for happened, end in ((jnp.abs(objective - state.objective) < state.tol, CONVERGED), (~finite, NON_FINITE)):
             code = jnp.where(happened, jnp.full_like(code, end), code)
-        after = replace(state, posterior=posterior, objective=objective, code=code, prices=prices)
+        after = replace(state, posterior=posterior, objective=objective, code=code, prices=prices, curvature=metric)
         return replace(after, key=jax.random.key_data(key), done=state.done + number), objective
+
+
+@jax.jit
+def _curvatures(family: SweptFamily, rows: Tiles, state: CAVIState) -> Array:
+    """Give each start the curvature of its dual at its first prices."""
+
+    def one(start: tuple[Mixture, Array]) -> Array:
+        log_weights, parameters = start[0].expected()
+        return curvature(family, parameters, log_weights, rows, start[1])
+
+    return lax.map(one, (state.posterior, state.prices))
 
 
 def _batch(rows: Tiles, at: Array, total: Array) -> tuple[Tiles, Array]:

@@ -601,7 +601,7 @@ FAULTS = (
         {},
         "inference.cavi:_bound",
         "memberships without prices",
-        lambda original: lambda *args: (*original(*args[:3], None, None)[:2], args[4]),
+        lambda original: lambda *args: (*original(*args[:3], None, None)[:2], args[4], True),
     ),
     Fault(
         "capacities",
@@ -1227,9 +1227,49 @@ FAULTS += (
     ),
 )
 
+BEST = "test_no_labels_inside_the_bounds_are_better_than_the_best"
+
+FAULTS += (
+    Fault(
+        "sizes",
+        BEST,
+        {"ties": False},
+        "core.assignment:_Rows.cheapest",
+        "any row moved, not the one that loses least",
+        lambda original: lambda self, i, j: np.flatnonzero(np.isfinite(self.losses[i][j])),
+    ),
+    Fault(
+        "sizes",
+        BEST,
+        {"ties": True},
+        "core.assignment:_losses",
+        "losses of half of their size",
+        lambda original: lambda *args: original(*args) / 2,
+    ),
+    Fault(
+        "sizes",
+        BEST,
+        {"ties": False},
+        "core.assignment:_shortest",
+        "prices left behind",
+        lambda original: (
+            lambda *args: (path := original(*args)) and path._replace(distance=np.zeros_like(path.distance))
+        ),
+    ),
+    Fault(
+        "sizes",
+        BEST,
+        {"ties": True},
+        "core.assignment:_certified",
+        "the low bounds forgotten",
+        lambda original: lambda scores, low, *rest: original(scores, 0 * low, *rest),
+    ),
+)
+
 COVERED = (
     "core.sweep:",
     "core.assign:",
+    "core.assignment:",
     "core.dual:",
     "core.pivots:",
     f"{GAUSSIAN}:Gaussian.mode",

@@ -1,5 +1,7 @@
 """Law "sizes": a constraint holds, the duality gap is closed, and prices mean what they say."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from bayessoft import CAVI, Between, Fixed, GaussianMixture, NormalInverseWishart
 from bayessoft.core import dual as core
 from bayessoft.core import sweep
+from bayessoft.core.assignment import best_labels
 from bayessoft.core.certificate import certificate
 
 from .worlds import MEMBERS, laid_out, parameters, points, proportions, rowwise, some, start, swept
@@ -108,7 +111,7 @@ def test_memberships_are_those_of_proportional_fitting():
 @jax.jit
 def unseen(member, theta, log_weights, rows, bounds, prices):
     """Sizes under prices that nobody looked at, those prices, the passes that took, and those of `solve`."""
-    found, passes = core.meeting_prices(member, theta, log_weights, rows, bounds, prices)
+    found, _, passes = core.meeting_prices(member, theta, log_weights, rows, bounds, prices)
     sizes = sweep.sweep(member, theta, log_weights, rows, found)[1].weight
     return sizes, found, passes, core.solve(member, theta, log_weights, rows, bounds, prices)[1]
 
@@ -147,7 +150,9 @@ def test_a_fit_by_prices_unseen_is_that_by_prices_looked_at(monkeypatch):
     for _ in range(2):
         gm = GaussianMixture(K, sizes=CONSTRAINTS["low-and-high"], **options).fit(x)
         fits.append((gm.means_, gm.covariances_, gm.weights_, gm.lower_bounds_))
-        monkeypatch.setattr("bayessoft.inference.em.meeting_prices", lambda *args: (core.solve(*args)[0].prices, 0))
+        monkeypatch.setattr(
+            "bayessoft.inference.em.meeting_prices", lambda *args: (core.solve(*args)[0].prices, True, 0)
+        )
         jax.clear_caches()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7), *fits)  # sizes met to 1e-10 in each step
 
@@ -205,3 +210,28 @@ def test_cavi_keeps_its_constraint():
         assert gm.elbo_ < fits["free"].elbo_
     np.testing.assert_allclose(fits["slack"].elbo_, fits["free"].elbo_, rtol=1e-9)
     np.testing.assert_allclose(fits["fixed"].weights_, (fits["fixed"].sizes_ + 1.5) / (N + K * 1.5), rtol=1e-8)
+
+
+# of 6 rows, in some of which the scores tie
+HARD = [([a, b, 6 - a - b],) * 2 for a in range(7) for b in range(7 - a)]
+HARD += [([0, 0, 0], [6, 6, 6]), ([3, 0, 0], [6, 6, 6]), ([0, 0, 0], [1, 6, 2]), ([1, 2, 0], [2, 2, 6])]
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["scores", "ties"])
+def test_no_labels_inside_the_bounds_are_better_than_the_best(ties):
+    """By enumeration; and any labels, at the price of their counts, gain no more than the best."""
+    scores = 3 * np.random.default_rng(5).normal(size=(6, K))
+    scores = np.round(scores[[0, 0, 1, 1, 2, 3]] if ties else scores, 0 if ties else 9)
+    labelings = np.array(list(product(range(K), repeat=6)))
+    sums = scores[np.arange(6), labelings].sum(1)
+    counts = (labelings[..., None] == np.arange(K)).sum(1)
+    for low, high in map(np.array, HARD):
+        best = best_labels(scores, low, high)
+        own = np.bincount(best.labels, minlength=K)
+        allowed = ((low <= counts) & (counts <= high)).all(1)
+        # sums of 6 scores of a few nats: rounding under 1e-14
+        np.testing.assert_allclose(best.value, sums[allowed].max(), atol=1e-13)
+        np.testing.assert_allclose(scores[np.arange(6), best.labels].sum(), best.value, atol=1e-13)
+        assert 0 <= best.gap < 1e-13
+        check_signs(low, high, own, best.prices)
+        assert (sums + (counts - own) @ best.prices <= best.value + 1e-13).all()
