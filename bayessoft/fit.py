@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Float
 from scipy.special import entr, gammaln
 
-from bayessoft.core.sweep import Tiles, rowwise
+from bayessoft.core.sweep import Tiles, logits, rowwise
 from bayessoft.families.family import SweptFamily
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, scoped
@@ -149,6 +149,18 @@ class Fit:
             found[without] = self.evaluate(values[without])[1]
         return found / found.sum(1, keepdims=True)
 
+    def log_memberships(self, values: np.ndarray) -> Float[np.ndarray, "n k"]:
+        """Give the logs of the memberships of rows in original units: numbers, even where these round to 0."""
+        found = np.empty((len(values), self.mixture.k), values.dtype)
+        with scoped(values.dtype):
+            if isinstance(self.posterior, Conjugate):
+                look = partial(_log_predicted, on_device(self.posterior.mixture, values.dtype))
+            else:
+                look = partial(_log_averaged, self.mixture.family, self._draws(values.dtype))
+            for part, rows in self._parts(values, max(16, EVALUATED // (self.mixture.k + values.shape[1]))):
+                found[part] = _by_row(np.asarray(look(rows)))[: part.stop - part.start]
+        return found
+
     def _look(self, dtype: np.dtype[Any], fitted: bool) -> Callable[[Tiles], tuple[Array, Array]]:
         """Give what tells log densities and memberships of laid out rows, as `evaluate` has them."""
         posterior, family = self.posterior, self.mixture.family
@@ -258,6 +270,25 @@ def _averaged(family: SweptFamily, draws: Any, prices: Array | None, rows: Tiles
     none = (jnp.full((tiles, t), -jnp.inf, rows.x.dtype), jnp.zeros((tiles, k, t), rows.x.dtype))
     log_density, shares = jax.lax.scan(add, none, draws)[0]
     return log_density - jnp.log(number), shares / number
+
+
+@jax.jit
+def _log_predicted(posterior: Mixture, rows: Tiles) -> Float[Array, "T k t"]:
+    """Give the logs of memberships with the parameters integrated out."""
+    return jax.nn.log_softmax(posterior.predictive_logits(rows), axis=1)
+
+
+@jax.jit
+def _log_averaged(family: SweptFamily, draws: Any, rows: Tiles) -> Float[Array, "T k t"]:
+    """Give the logs of the mean memberships over draws."""
+
+    def add(total: Array, draw: Any) -> tuple[Array, None]:
+        return jnp.logaddexp(total, jax.nn.log_softmax(logits(family, draw[1], draw[0], rows), axis=1)), None
+
+    number, k = draws[0].shape
+    tiles, t = rows.w.shape
+    none = jnp.full((tiles, k, t), -jnp.inf, rows.x.dtype)
+    return jax.lax.scan(add, none, draws)[0] - jnp.log(number)
 
 
 @jax.jit

@@ -155,8 +155,13 @@ class Mixture:
 
     def predictive(self, rows: Tiles) -> tuple[Float[Array, "T t"], Float[Array, "T k t"]]:
         """Give log densities and memberships of every row with proportions and parameters integrated out."""
+        found = self.predictive_logits(rows)
+        return lax.map(lambda own: assign(own, jnp.zeros(self.k, own.dtype)), found)
+
+    def predictive_logits(self, rows: Tiles) -> Float[Array, "T k t"]:
+        """Give the log of the expected proportion times the predictive density of each component for every row."""
         family, log_weights = self._conjugate()[0], jnp.log(self.mean_weights())
-        return lax.map(lambda x: assign(family.tile_predictive(self.k, x), log_weights), rows.x)
+        return lax.map(lambda x: family.tile_predictive(self.k, x) + log_weights[:, None], rows.x)
 
     def divergence(self, other: Mixture) -> Array:
         """Kullback-Leibler divergence of these priors from those of `other`, in nats."""

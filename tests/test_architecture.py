@@ -41,6 +41,7 @@ FLOORS = (
     ("core.sweep", "core.pivots", "core.assignment", "core.demand"),
     ("core.sizes", "core.dual", "core.distributions", "core.allocate"),
     ("core.rearrange", "core.capacity", "core.certificate"),
+    ("core.scores",),
     ("mixture", "status"),
     ("posteriors",),
     ("fit",),

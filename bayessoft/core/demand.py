@@ -44,6 +44,26 @@ class Demand:
         """What each row takes, in the resources' own units."""
         return None if self.resources is None else self.resources * self.units
 
+    def result(
+        self,
+        sizes: np.ndarray,
+        amounts: np.ndarray,
+        gap: np.ndarray,
+        prices: np.ndarray,
+        violation: np.ndarray,
+        total_weight: float,
+    ) -> SizeResult:
+        """Give what these bounds did, from numbers of rows, scaled amounts, and prices of those."""
+        exact = (each.astype(np.float64) for each in (amounts, self.low, self.high))
+        return SizeResult(
+            sizes.astype(np.float64),
+            self.names,
+            *(self.outside(each) for each in exact),
+            self.per_unit(prices.astype(np.float64)),
+            max(float(gap), 0.0),
+            float(violation) / total_weight,
+        )
+
     def outside(self, scaled: Float[np.ndarray, "*c k"]) -> Float[np.ndarray, "*c k"]:
         """Give scaled amounts in the resources' own units."""
         return scaled * (self.units[:, None] if scaled.ndim > 1 else self.units)

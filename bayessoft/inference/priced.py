@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -58,18 +59,8 @@ def certified(
     demand = problem.demand
     assert demand is not None
     found = _last(problem.standard.family, parameters, log_weights, problem.tiles, bounds, prices)
-    sizes, amounts, gap, centre, violation = (np.asarray(part, np.float64) for part in found)
-    low, high = (demand.outside(np.asarray(side, np.float64)) for side in (bounds.low, bounds.high))
-    return SizeResult(
-        sizes,
-        demand.names,
-        demand.outside(amounts),
-        low,
-        high,
-        demand.per_unit(centre),
-        max(float(gap), 0.0),
-        float(violation) / problem.data.total_weight,
-    )
+    low, high = (np.asarray(side, np.float64) for side in (bounds.low, bounds.high))
+    return replace(demand, low=low, high=high).result(*map(np.asarray, found), problem.data.total_weight)
 
 
 @jax.jit

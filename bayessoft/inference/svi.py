@@ -156,10 +156,7 @@ class SVI(CAVI):
         starts, dtype = len(state.code), problem.tiles.x.dtype
         size = problem.tiles.w.shape[1]
         return SVIState(
-            **{
-                name: getattr(state, name)
-                for name in ("posterior", "objective", "code", "tol", "met", "bounds", "prices")
-            },
+            **{each.name: getattr(state, each.name) for each in fields(CAVIState)},
             key=jax.random.key_data(jax.random.split(jax.random.key(problem.seed), starts)),
             batches=jnp.full(starts, -(-problem.data.n // size)),
             done=jnp.zeros(starts, dtype),
