@@ -57,7 +57,7 @@ FLOORS = (
     ("studies", "studies.base"),
     ("studies.*",),
     ("estimators", "estimators.base", "estimators.posterior"),
-    ("estimators.criticism",),
+    ("estimators.criticism", "estimators.assigning"),
     ("estimators.mixture_estimator",),
     ("estimators.*",),
     ("store", "plots"),

@@ -46,19 +46,20 @@ class Demand:
 
     def result(
         self,
+        total_weight: float,
         sizes: np.ndarray,
         amounts: np.ndarray,
         gap: np.ndarray,
         prices: np.ndarray,
         violation: np.ndarray,
-        total_weight: float,
     ) -> SizeResult:
         """Give what these bounds did, from numbers of rows, scaled amounts, and prices of those."""
-        exact = (each.astype(np.float64) for each in (amounts, self.low, self.high))
         return SizeResult(
             sizes.astype(np.float64),
             self.names,
-            *(self.outside(each) for each in exact),
+            self.outside(amounts.astype(np.float64)),
+            self.outside(self.low),
+            self.outside(self.high),
             self.per_unit(prices.astype(np.float64)),
             max(float(gap), 0.0),
             float(violation) / total_weight,
@@ -68,9 +69,13 @@ class Demand:
         """Give scaled amounts in the resources' own units."""
         return scaled * (self.units[:, None] if scaled.ndim > 1 else self.units)
 
+    def inside(self, amounts: Float[np.ndarray, "*c k"]) -> Float[np.ndarray, "*c k"]:
+        """Give amounts in the resources' own units scaled."""
+        return amounts / (self.units[:, None] if amounts.ndim > 1 else self.units)
+
     def per_unit(self, scaled: Float[np.ndarray, "*c k"]) -> Float[np.ndarray, "*c k"]:
         """Give prices of scaled amounts in nats per own unit of the resource."""
-        return scaled / (self.units[:, None] if scaled.ndim > 1 else self.units)
+        return self.inside(scaled)
 
 
 def together(parts: tuple[Demand, ...], weights: Float[np.ndarray, " n"]) -> Demand:

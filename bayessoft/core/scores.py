@@ -59,7 +59,7 @@ def met(
         low, high = (jnp.asarray(side, scores.dtype) for side in (demand.low, demand.high))
         parts = _met(rows, Bounds(low, high, jnp.asarray(demand.pinned)))
         shares, *rest = (np.asarray(part) for part in parts)
-    return shares.swapaxes(1, 2).reshape(-1, k)[: len(scores)], demand.result(*rest, float(weights.sum()))
+    return shares.swapaxes(1, 2).reshape(-1, k)[: len(scores)], demand.result(float(weights.sum()), *rest)
 
 
 @jax.jit

@@ -42,7 +42,7 @@ class SizeConstraint(ABC):
             Weights of the rows, ones where they have none.
         """
 
-    def counts(self, k: int, n: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    def counts(self, k: int, n: int, nearest: bool = False) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
         """Give the smallest and largest whole number of rows of each cluster, or refuse the constraint."""
         raise OptionError(
             f"{self!r} is about other resources than rows, and labels that are drawn have counts alone: use "
@@ -70,15 +70,21 @@ class RowConstraint(SizeConstraint):
     def demand(self, k: int, weights: Float[np.ndarray, " n"]) -> Demand:
         return Demand((ROWS,), *self.bounds(k, float(weights.sum())), np.ones(1), None, self.pinned)
 
-    def counts(self, k: int, n: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    def counts(self, k: int, n: int, nearest: bool = False) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
         """Give the smallest and largest whole number of rows of each cluster, or refuse the constraint.
 
         Parameters
         ----------
         k, n : int
             Numbers of clusters and rows.
+        nearest : bool
+            Whether shares that are no whole numbers of rows go to those next to them.
         """
         low, high = self.bounds(k, float(n))
+        if nearest and self.unit == "share":
+            if self.pinned:
+                return (whole := np.array(_whole(low, n, 0))), whole
+            return np.floor(low + SUM_TOLERANCE).astype(np.int64), np.ceil(high - SUM_TOLERANCE).astype(np.int64)
         least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
         if (least > most).any() or least.sum() > n or most.sum() < n:
             sizes = ", ".join(f"{size:g}" for size in (low if self.pinned else np.concatenate([low, high])))
@@ -261,9 +267,9 @@ def _side(name: str, value: Any, k: int, open_: float) -> Float[np.ndarray, " k"
     return np.broadcast_to(filled if filled.size > 1 or k == 1 else filled[:1], (k,)).astype(np.float64)
 
 
-def _whole(sizes: Float[np.ndarray, " k"], n: int) -> list[int]:
+def _whole(sizes: Float[np.ndarray, " k"], n: int, least: int = 1) -> list[int]:
     """Give the whole numbers closest to sizes that have the sum n: those of the largest remainders are rounded up."""
-    found = np.maximum(np.floor(sizes + SUM_TOLERANCE), 1).astype(int)
+    found = np.maximum(np.floor(sizes + SUM_TOLERANCE), least).astype(int)
     found[np.argsort(found - sizes, kind="stable")[: n - found.sum()]] += 1
     return found.tolist()
 

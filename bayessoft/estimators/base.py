@@ -31,6 +31,7 @@ __all__ = [
     "checked_weights",
     "choose_engine",
     "columns_kept",
+    "constraint_of",
     "engine_class",
     "forget",
     "given_start",
@@ -112,20 +113,25 @@ def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any) -
     whole("n_components", k)
     if concentration is not None and not isinstance(concentration, Dirichlet):
         concentration = Dirichlet(concentration)
-    parts = list(sizes) if isinstance(sizes, list | tuple) else [] if sizes is None else [sizes]
-    if odd := [part for part in parts if not isinstance(part, SizeConstraint | Near)]:
-        raise OptionError(
-            f"sizes is {odd[0]!r}: pass Fixed([...]), Between(low, high), Capacity(resource, low, high), Near(target, "
-            "strength), a list of these, or None"
-        )
+    parts = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
     priors = [part for part in parts if isinstance(part, Near)]
     if len(priors) > 1 or (priors and concentration is not None):
         both = priors[:2] if concentration is None else [concentration, *priors]
         raise OptionError(f"{both[0]!r} and {both[1]!r} both state a prior on the proportions: leave one of them out")
     if priors:
         concentration = priors[0].prior()
-    bounds = tuple(part for part in parts if isinstance(part, SizeConstraint))
-    return Mixture(int(k), family, concentration, Several(bounds) if len(bounds) > 1 else bounds[0] if bounds else None)
+    return Mixture(int(k), family, concentration, constraint_of([part for part in parts if part not in priors]))
+
+
+def constraint_of(sizes: Any) -> SizeConstraint | None:
+    """Give one constraint for what is said of sizes: nothing, a constraint, or a list of several."""
+    parts = tuple(part for part in (sizes if isinstance(sizes, list | tuple) else [sizes]) if part is not None)
+    if odd := [part for part in parts if not isinstance(part, SizeConstraint)]:
+        raise OptionError(
+            f"sizes is {odd[0]!r}: pass Fixed([...]), Between(low, high), Capacity(resource, low, high), a list of "
+            "these, or None; for a fit also Near(target, strength)"
+        )
+    return Several(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
 def engine_class(name: str) -> Any:

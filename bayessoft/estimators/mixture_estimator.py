@@ -20,6 +20,7 @@ from bayessoft.arviz_io import ess, to_arviz
 from bayessoft.data.rows import Rows, row_ids, rows, table
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
+from bayessoft.estimators.assigning import Assigning
 from bayessoft.estimators.base import (
     REGULARISING,
     check_run,
@@ -44,7 +45,7 @@ from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 __all__ = ["MixtureEstimator"]
 
 
-class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
+class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
     """An estimator of a mixture: what it is fitted to is up to the class, what is made of the fit is here."""
 
     n_components: int
@@ -201,9 +202,10 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         check_is_fitted(self, "fit_")
         return self.fit_.evaluate(self._known(X).values)
 
-    def _known(self, X: Any) -> Rows:
+    def _known(self, X: Any, sample_weight: Any = None) -> Rows:
         """Check rows to be looked at with what was fitted."""
-        found = rows(self._values(X, reset=False), columns=self._columns(), ids=row_ids(X))
+        values = self._values(X, reset=False)
+        found = rows(values, columns=self._columns(), ids=row_ids(X), sample_weight=sample_weight)
         self.fit_.mixture.family.check(found)
         return found
 
@@ -219,9 +221,25 @@ class MixtureEstimator(Criticism, DensityMixin, BaseEstimator, ABC):
         """Give the most probable cluster of each row, 0 to k - 1."""
         return self.predict_proba(X).argmax(axis=1)
 
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "n k"]:
-        """Give the membership of each row in each cluster; rows sum to 1. Free of size constraints."""
-        return self._evaluate(X)[1]
+    def predict_proba(
+        self, X: Any, *, prices: Any = None, sizes: Any = None, resources: Any = None
+    ) -> Float[np.ndarray, "n k"]:
+        """Give the membership of each row in each cluster; rows sum to 1.
+
+        Parameters
+        ----------
+        X : array, DataFrame or table of shape (n, d)
+            Rows; each has its own memberships, whatever the others are, unless `sizes` are given.
+        prices : "keep" or None
+            None is free of the size constraint of the fit. "keep" takes its prices as they are.
+        sizes : Fixed, Between, Capacity, a list of these, or None
+            Bounds on the expected sizes of these rows, the i-th of cluster i: see `assign`.
+        resources : array of shape (n,) or (n, c), optional
+            What each row takes of resources that have prices to keep.
+        """
+        if prices is None and sizes is None:
+            return self._evaluate(X)[1]
+        return self._under(X, prices, sizes, resources)
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
         """Give the log density of each row, in nats."""

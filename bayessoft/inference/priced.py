@@ -60,7 +60,7 @@ def certified(
     assert demand is not None
     found = _last(problem.standard.family, parameters, log_weights, problem.tiles, bounds, prices)
     low, high = (np.asarray(side, np.float64) for side in (bounds.low, bounds.high))
-    return replace(demand, low=low, high=high).result(*map(np.asarray, found), problem.data.total_weight)
+    return replace(demand, low=low, high=high).result(problem.data.total_weight, *map(np.asarray, found))
 
 
 @jax.jit
