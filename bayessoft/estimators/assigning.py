@@ -59,7 +59,8 @@ class Assigning:
             low, high = (np.asarray(side, float) for side in sides)
             if constraint.order == "any":
                 low, high = match(low, high, amounts)
-            names, prices = (ROWS,), np.full(len(amounts), np.nan)
+            prices = np.full(len(amounts), np.nan)
+            names: tuple[str, ...] = (ROWS,)
         else:
             names, amounts, low, high, prices = result.names, result.amounts, result.low, result.high, result.prices
         return _bounds_table(names, amounts, low, high, prices)
