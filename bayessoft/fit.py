@@ -51,6 +51,8 @@ class Fit:
         Sum of their weights.
     dtype, device : str
         What it was computed in and on.
+    named : bool
+        Whether evidence on the rows told the clusters apart.
     """
 
     mixture: Mixture
@@ -62,6 +64,7 @@ class Fit:
     total_weight: float
     dtype: str
     device: str
+    named: bool = False
 
     @property
     def n_parameters(self) -> int:
@@ -75,6 +78,8 @@ class Fit:
     @property
     def log_relabellings(self) -> float:
         """The log of how many labellings the priors do not tell apart: log k! where they are the same for all."""
+        if self.named:
+            return 0.0
         counts = np.unique(self.mixture.exchangeable(), return_counts=True)[1]
         return float(gammaln(counts + 1.0).sum())
 
@@ -110,14 +115,18 @@ class Fit:
         return values[order], labels[order]
 
     def evaluate(
-        self, values: np.ndarray, fitted: bool = False, resources: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        fitted: bool = False,
+        resources: np.ndarray | None = None,
+        evidence: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Give the log density (n,) and the memberships (n, k) of rows in original units, in the rows' dtype.
 
         Of draws, the log of the mean density, and the mean memberships, over all of them; of a posterior in closed
         form, both with the parameters integrated out. With `fitted`, the memberships are those that the fit gave its
         rows, and the first part is no density: under the prices of a size constraint, of `resources` as those rows take
-        them in their own units, or the variational ones.
+        them in their own units, or the variational ones. With evidence, the first part is no density either.
         """
         log_density = np.empty(len(values), values.dtype)
         memberships = np.empty((len(values), self.mixture.k), values.dtype)
@@ -125,39 +134,47 @@ class Fit:
         parts = max(1, -(-len(values) // most))
         with scoped(values.dtype):
             look = self._look(values.dtype, fitted)
-            for part, rows in self._parts(values, -(-len(values) // parts), resources):  # of one size: one compilation
+            size = -(-len(values) // parts)  # of one size: one compilation
+            for part, rows in self._parts(values, size, resources, evidence):
                 found, shares = look(rows)
                 log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
                 memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
         return log_density, memberships
 
-    def own_memberships(self, values: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, "n k"]:
-        """Give the memberships that the fit gave its rows, which had these weights.
+    def own_memberships(
+        self, values: np.ndarray, weights: np.ndarray, evidence: np.ndarray | None = None
+    ) -> Float[np.ndarray, "n k"]:
+        """Give the memberships that the fit gave its rows, which had these weights and this evidence.
 
         Where labels were kept, how often a row had each, aligned; rows of weight 0 have no label that means anything.
         """
         posterior = self.posterior
         if not isinstance(posterior, Draws) or posterior.labels is None or posterior.order is None:
             demand = None if self.mixture.sizes is None else self.mixture.sizes.demand(self.mixture.k, weights)
-            return self.evaluate(values, True, None if demand is None else demand.raw_resources)[1]
+            return self.evaluate(values, True, None if demand is None else demand.raw_resources, evidence)[1]
         found = np.zeros((len(values), self.mixture.k), values.dtype)
         clusters = np.argsort(posterior.order, -1)[:, posterior.labelled]
         for labels, cluster in zip(posterior.labels, clusters, strict=True):
             for own, place in zip(labels, cluster, strict=True):
                 found[np.arange(len(values)), place[own]] += 1
         if (without := weights == 0).any():
-            found[without] = self.evaluate(values[without])[1]
+            known = None if evidence is None else evidence[without]
+            found[without] = self.evaluate(values[without], evidence=known)[1]
         return found / found.sum(1, keepdims=True)
 
-    def log_memberships(self, values: np.ndarray) -> Float[np.ndarray, "n k"]:
-        """Give the logs of the memberships of rows in original units: numbers, even where these round to 0."""
+    def log_memberships(self, values: np.ndarray, evidence: np.ndarray | None = None) -> Float[np.ndarray, "n k"]:
+        """Give the logs of the memberships of rows in original units: numbers, even where these round to 0.
+
+        Where evidence keeps a row out of a cluster, -inf.
+        """
         found = np.empty((len(values), self.mixture.k), values.dtype)
         with scoped(values.dtype):
             if isinstance(self.posterior, Conjugate):
                 look = partial(_log_predicted, on_device(self.posterior.mixture, values.dtype))
             else:
                 look = partial(_log_averaged, self.mixture.family, self._draws(values.dtype))
-            for part, rows in self._parts(values, max(16, EVALUATED // (self.mixture.k + values.shape[1]))):
+            size = max(16, EVALUATED // (self.mixture.k + values.shape[1]))
+            for part, rows in self._parts(values, size, evidence=evidence):
                 found[part] = _by_row(np.asarray(look(rows)))[: part.stop - part.start]
         return found
 
@@ -224,13 +241,17 @@ class Fit:
         return result
 
     def _parts(
-        self, values: np.ndarray, size: int, resources: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        size: int,
+        resources: np.ndarray | None = None,
+        evidence: np.ndarray | None = None,
     ) -> Iterator[tuple[slice, Tiles]]:
         """Give the rows in parts laid out on the device, with their place, inside `numerics.scoped`."""
         for first in range(0, len(values), size):
             part = values[first : first + size]
-            own = None if resources is None else resources[first : first + size]
-            rows = self.mixture.lay_out(part, np.ones(len(part)), self.frame, resources=own)
+            taken, known = (None if each is None else each[first : first + size] for each in (resources, evidence))
+            rows = self.mixture.lay_out(part, np.ones(len(part)), self.frame, None, taken, known)
             yield slice(first, first + len(part)), rows
 
 

@@ -87,6 +87,7 @@ class Mixture:
         frame: Affine,
         tile_rows: int | None = None,
         resources: np.ndarray | None = None,
+        evidence: np.ndarray | None = None,
     ) -> Tiles:
         """Map rows and lay them out on the device, inside `numerics.scoped`, in tiles as the family wants them."""
         tile_rows = tile_rows or self.family.tile_rows(self.k, values.shape[1])
@@ -94,7 +95,7 @@ class Mixture:
         def mapped(part: np.ndarray) -> np.ndarray:
             return self.family.encoded(frame.apply(part))
 
-        return with_beside(tiles(values, weights, values.dtype, tile_rows, mapped), resources=resources)
+        return with_beside(tiles(values, weights, values.dtype, tile_rows, mapped), evidence, resources)
 
     def log_prior(self, weights: Any, parameters: Any) -> Array:
         """Log prior density of proportions and parameters; a part without a prior counts 0."""
@@ -155,13 +156,14 @@ class Mixture:
 
     def predictive(self, rows: Tiles) -> tuple[Float[Array, "T t"], Float[Array, "T k t"]]:
         """Give log densities and memberships of every row with proportions and parameters integrated out."""
-        found = self.predictive_logits(rows)
-        return lax.map(lambda own: assign(own, jnp.zeros(self.k, own.dtype)), found)
+        none = jnp.zeros(self.k, rows.x.dtype)
+        return lax.map(lambda own: assign(own, none), self.predictive_logits(rows))
 
     def predictive_logits(self, rows: Tiles) -> Float[Array, "T k t"]:
         """Give the log of the expected proportion times the predictive density of each component for every row."""
         family, log_weights = self._conjugate()[0], jnp.log(self.mean_weights())
-        return lax.map(lambda x: family.tile_predictive(self.k, x) + log_weights[:, None], rows.x)
+        found = lax.map(lambda x: family.tile_predictive(self.k, x) + log_weights[:, None], rows.x)
+        return found if rows.beside is None or rows.beside.evidence is None else found + rows.beside.evidence
 
     def divergence(self, other: Mixture) -> Array:
         """Kullback-Leibler divergence of these priors from those of `other`, in nats."""

@@ -40,7 +40,7 @@ FLOORS = (
     ("core", "core.assign"),
     ("core.sweep", "core.pivots", "core.assignment", "core.demand"),
     ("core.sizes", "core.dual", "core.distributions", "core.allocate"),
-    ("core.rearrange", "core.capacity", "core.certificate"),
+    ("core.rearrange", "core.capacity", "core.certificate", "core.feasible"),
     ("core.scores",),
     ("mixture", "status"),
     ("posteriors",),

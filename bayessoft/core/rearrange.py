@@ -102,10 +102,12 @@ def _logits(
     """Give the log probability of every label of each row, not normalised."""
 
     def pass_(fast: bool) -> Array:
-        found = lax.map(lambda x: family.tile_scores(parameters, x, fast), rows.x)
+        found = lax.map(lambda x: family.tile_scores(parameters, x, fast), rows.x) * inverse_temperature
+        if rows.beside is not None and rows.beside.evidence is not None:
+            found = found + rows.beside.evidence
         return jnp.moveaxis(found, 1, 0).reshape(found.shape[1], -1)
 
-    return either_form(family, parameters, rows, pass_) * inverse_temperature + log_weights[:, None]
+    return either_form(family, parameters, rows, pass_) + log_weights[:, None]
 
 
 def counted(labels: Int[Array, " n"], w: Float[Array, " n"], k: int) -> Int[Array, " k"]:

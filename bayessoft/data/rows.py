@@ -17,7 +17,7 @@ from scipy.sparse import issparse
 from bayessoft.data.tables import TableLike, floats, odd_cell, place_of, row_ids, table
 from bayessoft.errors import DataError, counted
 
-__all__ = ["Rows", "TableLike", "fresh", "row_ids", "rows", "table"]
+__all__ = ["Rows", "TableLike", "evidence_of", "fresh", "row_ids", "rows", "table"]
 
 SHOWN = 3  # places that a message names
 
@@ -39,6 +39,8 @@ class Rows:
         Name of each row, None where the input had none.
     resources : array of shape (n, c) or None
         What each row takes of resources of which clusters have limited amounts.
+    evidence : array of shape (n, k) or None
+        What else is known of the cluster of each row: log-odds in nats, -inf where it cannot be that one.
     """
 
     values: Float[np.ndarray, "n d"]
@@ -46,6 +48,7 @@ class Rows:
     columns: tuple[str, ...] | None = None
     ids: tuple[str, ...] | None = None
     resources: Float[np.ndarray, "n c"] | None = None
+    evidence: Float[np.ndarray, "n k"] | None = None
 
     @property
     def n(self) -> int:
@@ -67,8 +70,10 @@ class Rows:
         values, weights = self.values[order], self.weights[order]
         values.flags.writeable = weights.flags.writeable = False
         ids = self.ids and tuple(self.ids[i] for i in order)
-        resources = None if self.resources is None else self.resources[order]
-        return replace(self, values=values, weights=weights, ids=ids, resources=resources)
+        more = {
+            name: None if (part := getattr(self, name)) is None else part[order] for name in ("resources", "evidence")
+        }
+        return replace(self, values=values, weights=weights, ids=ids, **more)
 
     def among(self, at: Sequence[int]) -> Rows:
         """Give the same rows with some columns, named by their positions here where they have no names."""
@@ -135,6 +140,35 @@ def rows(
     weights = _weights(sample_weight, n)
     array.flags.writeable = weights.flags.writeable = False
     return Rows(values=array, weights=weights, columns=names, ids=labels)
+
+
+def evidence_of(given: Any, n: int, k: int) -> Float[np.ndarray, "n k"] | None:
+    """Give checked evidence on the clusters of rows as a new float64 array.
+
+    Raises
+    ------
+    DataError
+        Not of shape (n, k), NaN or +inf, or a row that no cluster is left for.
+    """
+    if given is None:
+        return None
+    try:
+        array = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError("evidence holds no numbers: pass log-odds in nats, one for each row and cluster") from None
+    if array.shape != (n, k):
+        raise DataError(f"evidence has shape {array.shape}, and there are {n} rows and {k} clusters: pass ({n}, {k})")
+    for wrong, what in ((np.isnan(array), "NaN"), (np.isposinf(array), "infinite")):
+        if wrong.any():
+            first = int(np.argmax(wrong.any(1)))
+            raise DataError(
+                f"evidence is {what} for {counted(int(wrong.any(1).sum()), 'row')}, first row {first}: pass log-odds "
+                "in nats, 0 where nothing is known, and for a row whose cluster is certain -inf for the others"
+            )
+    if (none := np.isneginf(array).all(1)).any():
+        raise DataError(f"evidence of row {int(np.argmax(none))} is -inf for every cluster: leave one that it can have")
+    array.flags.writeable = False
+    return array
 
 
 def _real(values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from bayessoft.core.assign import assign
+from bayessoft.core.assign import Beside, assign
 from bayessoft.core.sizes import RowConstraint
 from bayessoft.core.sweep import Tiles, either_form, over_tiles, rowwise
 from bayessoft.data.rows import fresh
@@ -125,7 +125,9 @@ def aligned(fit: Fit, rows: Tiles) -> Alignment:
 
 
 def _same_bounds(fit: Fit) -> Bool[np.ndarray, "k k"] | None:
-    """Tell which clusters have the same bounds of sizes, where a user said which cluster has which."""
+    """Tell which clusters may be each other's where a user told them apart, by evidence or by bounds of sizes."""
+    if fit.named:
+        return np.eye(fit.mixture.k, dtype=bool)
     sizes = fit.mixture.sizes
     if not isinstance(sizes, RowConstraint) or sizes.order != "given":
         return None
@@ -146,11 +148,11 @@ def _overlaps(family: SweptFamily, draws: Any, pivot: Any, rows: Tiles) -> tuple
         log_weights, parameters = jnp.log(draw[0]), draw[1]
 
         def pass_(fast: bool) -> tuple[Array, Array]:
-            def tile(x: Array, w: Array, known: Array) -> tuple[Array, Array]:
-                shares = assign(family.tile_scores(parameters, x, fast), log_weights)[1]
+            def tile(x: Array, w: Array, known: Array, beside: Beside | None) -> tuple[Array, Array]:
+                shares = assign(family.tile_scores(parameters, x, fast), log_weights, beside=beside)[1]
                 return jnp.einsum("jt,kt->jk", known * w, shares, precision=HIGHEST), jnp.sum(w * shares**2, 1)
 
-            return over_tiles(tile, rows, target)
+            return over_tiles(tile, rows, target, rows.beside)
 
         return either_form(family, parameters, rows, pass_)
 

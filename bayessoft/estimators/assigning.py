@@ -15,9 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from bayessoft.core.assignment import best_labels
 from bayessoft.core.capacity import Capacity, Several
 from bayessoft.core.demand import ROWS, SizeResult, match
+from bayessoft.core.feasible import refuse_clash
 from bayessoft.core.scores import met, under_prices
 from bayessoft.core.sizes import Between, Fixed, SizeConstraint
-from bayessoft.data.rows import Rows
+from bayessoft.data.rows import Rows, evidence_of
 from bayessoft.diagnostics.prices import price_draws
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
@@ -72,6 +73,7 @@ class Assigning:
         hard: bool = True,
         sizes: Any = None,
         sample_weight: Any = None,
+        evidence: Any = None,
         return_gap: bool = False,
     ) -> Any:
         """Assign rows to the fitted clusters within bounds of their sizes.
@@ -88,6 +90,8 @@ class Assigning:
             free. Labels take bounds on numbers of rows alone.
         sample_weight : array of shape (n,), optional
             Weight of each row, where memberships are asked for.
+        evidence : array of shape (n, k), optional
+            What else is known of these rows, as in `fit`.
         return_gap : bool, default False
             Whether to tell how much better, in nats, any allowed labels or memberships could be.
 
@@ -108,7 +112,7 @@ class Assigning:
         """
         check_is_fitted(self, "fit_")
         data = self._known(X, sample_weight)
-        scores = self.fit_.log_memberships(data.values)
+        scores = self._scores(data, evidence)
         constraint = constraint_of(sizes)
         if not hard:
             shares, result = np.exp(scores), None
@@ -122,13 +126,17 @@ class Assigning:
         found = best_labels(scores, low, high)
         return (found.labels, found.gap) if return_gap else found.labels
 
-    def _under(self, X: Any, prices: Any, sizes: Any, resources: Any) -> Float[np.ndarray, "n k"]:
+    def _scores(self, data: Rows, evidence: Any) -> Float[np.ndarray, "n k"]:
+        """Give the logs of free memberships."""
+        return self.fit_.log_memberships(data.values, evidence_of(evidence, data.n, self.fit_.mixture.k))
+
+    def _under(self, X: Any, prices: Any, sizes: Any, resources: Any, evidence: Any) -> Float[np.ndarray, "n k"]:
         """Give memberships under the prices of the fit, or under sizes of these rows."""
         if prices not in (None, "keep") or (prices is not None and sizes is not None):
             raise OptionError(f"prices is {prices!r}: pass 'keep' for those of the fit, or sizes= for those of a batch")
         check_is_fitted(self, "fit_")
         data = self._known(X)
-        scores = self.fit_.log_memberships(data.values)
+        scores = self._scores(data, evidence)
         if sizes is not None:
             constraint = constraint_of(sizes)
             assert constraint is not None
@@ -265,7 +273,9 @@ class Assigning:
 def _met(
     scores: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " n"], constraint: SizeConstraint
 ) -> tuple[Float[np.ndarray, "n k"], SizeResult]:
-    return met(scores, weights, constraint.demand(scores.shape[1], weights))
+    demand = constraint.demand(scores.shape[1], weights)
+    refuse_clash(demand, weights, scores)
+    return met(scores, weights, demand)
 
 
 def _taken(result: SizeResult, resources: Any, n: int) -> Float[np.ndarray, "n c"] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from numbers import Integral
@@ -17,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayessoft.arviz_io import ess, to_arviz
-from bayessoft.data.rows import Rows, row_ids, rows, table
+from bayessoft.data.rows import Rows, evidence_of, row_ids, rows, table
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
 from bayessoft.estimators.assigning import Assigning
@@ -85,7 +86,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
             parameters = {name: np.asarray(array) for name, (_, array) in found.items()}
         return Given(weights, parameters)
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, evidence: Any = None) -> Self:
         """Fit the mixture to rows.
 
         Parameters
@@ -95,6 +96,9 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         y : ignored
         sample_weight : array of shape (n,), optional
             Weight of each row, >= 0: a row of weight 2 counts as two.
+        evidence : array of shape (n, k), optional
+            What else is known of the cluster of each row: log-odds in nats, added to the log densities. 0 where nothing
+            is known, -inf for clusters that a row cannot be in.
 
         Returns
         -------
@@ -121,6 +125,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         previous = getattr(self, "fit_", None) if self.warm_start else None
         with columns_kept(self):
             data = self._rows(X, sample_weight)
+            data = replace(data, evidence=evidence_of(evidence, data.n, mixture.k))
             check_rows(engine, mixture, data)
             given = self._given(data.d) if previous is None else self._again(previous)
             with scoped(data.values.dtype):
@@ -163,7 +168,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
             "n_iter_": len(fit.trace),
             "lower_bounds_": fit.trace.tolist(),
             "lower_bound_": posterior.bound(fit),
-            "responsibilities_": fit.own_memberships(data.values, data.weights),
+            "responsibilities_": fit.own_memberships(data.values, data.weights, data.evidence),
         }
         if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
@@ -198,9 +203,10 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         """Give the names of the columns, "x0", "x1", ... where they have none."""
         return self._columns() or [f"x{j}" for j in range(self.n_features_in_)]
 
-    def _evaluate(self, X: Any) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
+    def _evaluate(self, X: Any, evidence: Any = None) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
         check_is_fitted(self, "fit_")
-        return self.fit_.evaluate(self._known(X).values)
+        values = self._known(X).values
+        return self.fit_.evaluate(values, evidence=evidence_of(evidence, len(values), self.fit_.mixture.k))
 
     def _known(self, X: Any, sample_weight: Any = None) -> Rows:
         """Check rows to be looked at with what was fitted."""
@@ -209,12 +215,14 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         self.fit_.mixture.family.check(found)
         return found
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Int[np.ndarray, " n"]:
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: Any = None, evidence: Any = None
+    ) -> Int[np.ndarray, " n"]:
         """Fit, and give the most probable cluster of each row, under a size constraint by `responsibilities_`."""
-        shares = self.fit(X, y, sample_weight).responsibilities_
+        shares = self.fit(X, y, sample_weight, evidence).responsibilities_
         found = self.fit_.posterior
         if isinstance(found, Conjugate) and found.sizes is None:  # predictions are not the memberships of the fit
-            shares = self.predict_proba(X)
+            shares = self.predict_proba(X, evidence=evidence)
         return shares.argmax(axis=1)
 
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
@@ -222,7 +230,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         return self.predict_proba(X).argmax(axis=1)
 
     def predict_proba(
-        self, X: Any, *, prices: Any = None, sizes: Any = None, resources: Any = None
+        self, X: Any, *, prices: Any = None, sizes: Any = None, resources: Any = None, evidence: Any = None
     ) -> Float[np.ndarray, "n k"]:
         """Give the membership of each row in each cluster; rows sum to 1.
 
@@ -236,10 +244,12 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
             Bounds on the expected sizes of these rows, the i-th of cluster i: see `assign`.
         resources : array of shape (n,) or (n, c), optional
             What each row takes of resources that have prices to keep.
+        evidence : array of shape (n, k), optional
+            What else is known of these rows, as in `fit`.
         """
         if prices is None and sizes is None:
-            return self._evaluate(X)[1]
-        return self._under(X, prices, sizes, resources)
+            return self._evaluate(X, evidence)[1]
+        return self._under(X, prices, sizes, resources, evidence)
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
         """Give the log density of each row, in nats."""

@@ -248,6 +248,7 @@ def determinants(engine: Sampler, problem: Problem) -> dict[str, str]:
         "the mixture": _checksum(str(structure), *leaves),
         "the rows": _checksum(problem.data.values),
         "sample_weight": _checksum(problem.data.weights),
+        "the evidence": _checksum(problem.data.evidence),
         "the starting values": _checksum(given.weights, *itertools.chain(*sorted(given.parameters.items()))),
         "the seed (random_state)": _checksum(np.array(problem.seed)),
         "the dtype": str(problem.data.values.dtype),

@@ -117,11 +117,14 @@ class Problem:
             data = replace(data, resources=demand.resources)
         if batch_size is not None:
             data = data.reordered(np.random.default_rng(seed).permutation(data.n))
-        if mixture.sizes is not None and mixture.sizes.order == "given" and not given.numbered:
-            raise OptionError("order='given' needs clusters in a known order: pass means_init, or order='any'")
+        numbered = given.numbered or data.evidence is not None
+        if mixture.sizes is not None and mixture.sizes.order == "given" and not numbered:
+            raise OptionError(
+                "order='given' needs clusters in a known order: pass means_init, evidence, or order='any'"
+            )
         given.check(mixture.family.shapes(mixture.k, data.d))
         frame = mixture.family.frame(data)
-        tiles = mixture.lay_out(data.values, data.weights, frame, batch_size, data.resources)
+        tiles = mixture.lay_out(data.values, data.weights, frame, batch_size, data.resources, data.evidence)
         mixture.family.given_parameters(given.parameters, frame)  # refused here, or not at all
         return cls(mixture, mixture.standardised(frame), data, frame, tiles, seed, reg_covar, given, demand)
 

@@ -210,7 +210,7 @@ class Gibbs(Sampler):
         weights, parameters = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (copies, *leaf.shape)), (weights, parameters)
         )
-        groups, ancestry, labels = jnp.asarray(mixture.exchangeable()), jnp.arange(mixture.k), None
+        groups, ancestry, labels = _exchangeable(mixture, rows), jnp.arange(mixture.k), None
         if counts is not None:
             low, high = (jnp.asarray(side, jnp.int32) for side in counts)
             begun = filled(low, high, rows.w.reshape(-1), jnp.uint8 if mixture.k <= 256 else jnp.uint16)
@@ -328,6 +328,13 @@ def _arranged(mixture: Mixture, copies: Any, order: Int[Array, " k"]) -> Any:
     return jnp.take_along_axis(weights, every, -1), mixture.family.arranged(parameters, every), labels
 
 
+def _exchangeable(mixture: Mixture, rows: Tiles) -> Int[Array, " k"]:
+    """Give each cluster the number of the first one that it may change places with: evidence tells them apart."""
+    if rows.beside is not None and rows.beside.evidence is not None:
+        return jnp.arange(mixture.k)
+    return jnp.asarray(mixture.exchangeable())
+
+
 def _alike(groups: Int[Array, " k"], low: Array, high: Array) -> Int[Array, " k"]:
     """Give each cluster the number of the first one of its group that has the same bounds."""
     same = (groups[:, None] == groups) & (low[:, None] == low) & (high[:, None] == high)
@@ -353,6 +360,6 @@ def _settled(mixture: Mixture, rows: Tiles, states: GibbsState) -> GibbsState:
         begun = filled(*bounds, rows.w.reshape(-1), state.labels.now.dtype)
         found = settled(mixture.drawable()[0], parameters, jnp.log(weights), rows, begun, *bounds, own)
         labels = replace(state.labels, now=jnp.broadcast_to(found, state.labels.now.shape))
-        return replace(state, key=key, labels=labels, groups=_alike(jnp.asarray(mixture.exchangeable()), *bounds))
+        return replace(state, key=key, labels=labels, groups=_alike(_exchangeable(mixture, rows), *bounds))
 
     return lax.map(one, states)

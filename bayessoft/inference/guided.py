@@ -123,7 +123,8 @@ class GuidedSVI(Climber):
             inside, mean, bound = now
             batch = orders[i // state.batches, i % state.batches]
             weight = rows.w[batch] * state.batches  # each batch stands for all of them
-            inside, loss = svi.update(inside, mixture, Tiles(rows.x[batch][None], weight[None], rows.radius))
+            x, beside = jax.tree.map(lambda leaf: leaf[batch][None], (rows.x, rows.beside))
+            inside, loss = svi.update(inside, mixture, Tiles(x, weight[None], rows.radius, beside))
             mean = jax.tree.map(lambda old, new: old + (new - old) / (i + 1), mean, svi.get_params(inside))
             return inside, mean, bound - loss
 
@@ -164,7 +165,8 @@ class GuidedSVI(Climber):
 
 
 def _first_tile(rows: Tiles) -> Tiles:
-    return Tiles(rows.x[:1], rows.w[:1], rows.radius)
+    x, w, beside = jax.tree.map(lambda leaf: leaf[:1], (rows.x, rows.w, rows.beside))
+    return Tiles(x, w, rows.radius, beside)
 
 
 def _order(key: Array, tiles: int, batches: Array) -> Array:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from bayessoft.core.certificate import certificate
 from bayessoft.core.demand import SizeResult
 from bayessoft.core.dual import Bounds, centred, first_prices, solve
+from bayessoft.core.feasible import refuse_clash
 from bayessoft.core.sweep import Tiles, sweep
 from bayessoft.families.family import SweptFamily
 from bayessoft.inference.engine import Problem
@@ -34,6 +35,8 @@ def bounded(
         return weights, None, None
     total, dtype = problem.data.total_weight, problem.tiles.x.dtype
     sides = matched(problem, weights, parameters, demand.low, demand.high)
+    for low, high in zip(*sides, strict=True):
+        refuse_clash(replace(demand, low=low, high=high), problem.data.weights, problem.data.evidence)
     lows, highs = (jnp.asarray(side, dtype) for side in sides)
     bounds = Bounds(lows, highs, jnp.full(len(weights), demand.pinned))
     if demand.pinned:

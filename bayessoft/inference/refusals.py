@@ -34,6 +34,11 @@ def check_rows(engine: Engine, mixture: Mixture, data: Rows) -> None:
                 f"sample_weight goes up to {data.weights.max():g}, and labels drawn under sizes have one row each: "
                 "pass each row as often as it counts, or use inference='em'"
             )
+        if data.evidence is not None and np.isneginf(data.evidence).any():
+            raise OptionError(
+                "evidence of -inf keeps rows out of clusters, and labels drawn under sizes could not get from all "
+                "allowed ones to all others: pass finite evidence, such as -20, or use inference='em' or 'cavi'"
+            )
         mixture.sizes.counts(mixture.k, round(data.total_weight))
 
 

@@ -134,6 +134,7 @@ def run(
         total_weight=problem.data.total_weight,
         dtype=str(problem.data.values.dtype),
         device=problem.device,
+        named=problem.data.evidence is not None,
     )
 
 

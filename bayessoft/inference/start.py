@@ -13,6 +13,8 @@ import numpy as np
 import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
 
 from bayessoft.core.demand import match
 from bayessoft.core.dual import natural_sizes
@@ -32,6 +34,7 @@ LLOYD = 30  # steps of k-means
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
 KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
 CHOSEN_FROM, FEW_ROWS, FEW_OF_EACH = 10, 2000, 50  # k-means clusterings, and of how many rows (of each cluster)
+SURE = 0.5  # membership by evidence alone from which a row starts there
 FEW_VALUES = 5  # of a column that says nothing of where clusters of measurements start
 
 
@@ -86,6 +89,7 @@ def _labelled(problem: Problem, method: str, n_init: int) -> Int[np.ndarray, "n_
 
 def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -> tuple[Array, Any]:
     """Give what fits labels of the rows, with what is given of the start in its place."""
+    label = _agreeing(problem, label)
     padded = np.zeros((len(label), *problem.tiles.w.shape), np.int32)
     padded.reshape(len(label), -1)[:, : label.shape[1]] = label
     standard, tiles, own = problem.standard, problem.tiles, jnp.asarray(fresh(padded))
@@ -93,13 +97,27 @@ def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -
         found = _fitted(standard, tiles, own, jax.random.key(problem.seed))
     else:
         found = _from_labels(standard, tiles, own, floor)
-    if not problem.given.numbered and problem.given.weights is None:
+    if not problem.given.numbered and problem.given.weights is None and problem.data.evidence is None:
         found = _placed(standard, *found)
     return jax.tree.map(
         lambda found, new: found if new is None else jnp.broadcast_to(_cast(new, problem), found.shape),
         found,
         problem.start,
     )
+
+
+def _agreeing(problem: Problem, label: Int[np.ndarray, "n_init n"]) -> Int[np.ndarray, "n_init n"]:
+    """Give labels that agree with the evidence: clusters in the order that suits it best, rows where it puts them."""
+    evidence, k = problem.data.evidence, problem.mixture.k
+    if evidence is None:
+        return label
+    known = softmax(evidence, axis=1)
+    found = np.empty_like(label)
+    for own, new in zip(label, found, strict=True):
+        agreement = np.eye(k)[own].T @ (problem.data.weights[:, None] * (known - 1 / k))
+        order = np.arange(k) if problem.given.numbered else linear_sum_assignment(-agreement)[1]
+        new[:] = np.where(known.max(1) > SURE, known.argmax(1), order[own])
+    return found
 
 
 def _placed(mixture: Mixture, weights: Float[Array, "starts k"], parameters: Any) -> tuple[Array, Any]:
@@ -166,8 +184,10 @@ def _few(problem: Problem) -> Problem:
     alike = np.ptp(share) == 0
     taken = np.sort(rng.choice(candidates, size=most, replace=not alike, p=None if alike else share))
     weights = np.full(most, data.total_weight / most)
-    data = replace(data, values=data.values[taken], weights=weights, ids=None, resources=None)
-    return replace(problem, data=data, tiles=problem.mixture.lay_out(data.values, data.weights, problem.frame))
+    known = None if data.evidence is None else data.evidence[taken]
+    data = replace(data, values=data.values[taken], weights=weights, ids=None, resources=None, evidence=known)
+    tiles = problem.mixture.lay_out(data.values, data.weights, problem.frame, evidence=known)
+    return replace(problem, data=data, tiles=tiles)
 
 
 def _views(whole: Problem, few: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
