@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.special import logsumexp
 from jaxtyping import Float, Int
 
 from bayessoft.core.allocate import by_place, places, uniforms
+from bayessoft.core.assign import Beside, assign
 from bayessoft.core.sweep import Tiles, either_form, over_tiles
 from bayessoft.families.family import GibbsFamily
 
@@ -58,12 +58,12 @@ def rearrange(
     statistics
         The family's statistics of the labelled rows, times the inverse temperature.
     """
-    logits = _logits(family, parameters, log_weights, rows, inverse_temperature)
+    logits, log_normaliser = _logits(family, parameters, log_weights, rows, inverse_temperature)
     w = rows.w.reshape(-1)
     move_key, row_key = jax.random.split(key)
     labels = _moved(logits, labels, w, low, high, move_key)
     statistics = _labelled(family, parameters, rows, labels, len(log_weights), row_key, inverse_temperature)
-    return jnp.sum(w * logsumexp(logits, axis=0)), labels, statistics
+    return log_normaliser, labels, statistics
 
 
 def settled(
@@ -77,7 +77,7 @@ def settled(
     key: Array,
 ) -> Int[Array, " n"]:
     """Give labels some steps of `rearrange` on, parameters held."""
-    logits, w = _logits(family, parameters, log_weights, rows, 1.0), rows.w.reshape(-1)
+    logits, w = _logits(family, parameters, log_weights, rows, 1.0)[0], rows.w.reshape(-1)
 
     def step(i: Array, labels: Array) -> Array:
         return _moved(logits, labels, w, low, high, jax.random.fold_in(key, i))
@@ -98,16 +98,22 @@ def _moved(logits: Array, labels: Array, w: Array, low: Array, high: Array, key:
 
 def _logits(
     family: GibbsFamily, parameters: Any, log_weights: Array, rows: Tiles, inverse_temperature: Array | float
-) -> Float[Array, "k n"]:
-    """Give the log probability of every label of each row, not normalised."""
+) -> tuple[Float[Array, "k n"], Array]:
+    """Give the log probability of every label of each row, not normalised, and the sum of the normalisers."""
 
-    def pass_(fast: bool) -> Array:
-        found = lax.map(lambda x: family.tile_scores(parameters, x, fast), rows.x) * inverse_temperature
-        if rows.beside is not None and rows.beside.evidence is not None:
-            found = found + rows.beside.evidence
-        return jnp.moveaxis(found, 1, 0).reshape(found.shape[1], -1)
+    def pass_(fast: bool) -> tuple[Array, Array]:
+        def tile(of: tuple[Array, Array, Beside | None]) -> tuple[Array, Array]:
+            x, w, beside = of
+            scores = family.tile_scores(parameters, x, fast) * inverse_temperature
+            normaliser = jnp.sum(w * assign(scores, log_weights, beside=beside)[0])
+            if beside is not None and beside.evidence is not None:
+                scores = scores + beside.evidence
+            return scores + log_weights[:, None], normaliser
 
-    return either_form(family, parameters, rows, pass_) + log_weights[:, None]
+        found, normalisers = lax.map(tile, (rows.x, rows.w, rows.beside))
+        return jnp.moveaxis(found, 1, 0).reshape(found.shape[1], -1), normalisers.sum()
+
+    return either_form(family, parameters, rows, pass_)
 
 
 def counted(labels: Int[Array, " n"], w: Float[Array, " n"], k: int) -> Int[Array, " k"]:
@@ -128,24 +134,33 @@ def _in_pairs(
 ) -> Int[Array, " n"]:
     """Swap the labels of pairs of rows, some rounds with other pairs.
 
-    In each round row i is paired with row ``(c - i) mod n`` for a random c, whatever their labels. Given everything
-    else, each pair has its two labels one way or the other, independently of the other pairs: all pairs draw their way
-    from its probability at once. Every pair of rows is a pair for some c.
+    In each round two rows are a pair if their places sum to c, modulo n, for a random c, whatever their labels. Given
+    everything else, each pair has its two labels one way or the other, independently of the other pairs: all pairs
+    draw their way from its probability at once. Every pair of rows is a pair for some c.
     """
-    at, counts = jnp.arange(len(w)), w > 0
-    n = jnp.max(jnp.where(counts, at + 1, 1))
+    size, counts = len(w), w > 0
+    n = 1 + jnp.max(jnp.where(counts, jnp.arange(size, dtype=jnp.int32), 0))
+    p = jnp.arange(size // 2, dtype=jnp.int32)
+    middle_key, *own = jax.random.split(key, 1 + ROUNDS)
+    middles = jax.random.randint(middle_key, (ROUNDS,), 0, 2 * n, dtype=jnp.int32)
+    # a row of numbers for each round, whose first ones are the same for more places; 0 would let any event come true
+    u = 1 - jax.vmap(lambda key: jax.random.uniform(key, p.shape, logits.dtype))(jnp.stack(own))
 
-    def one(i: Array, labels: Array) -> Array:
-        own, shift = jax.random.split(jax.random.fold_in(key, i))
-        partner = jnp.where(at < n, jnp.mod(jax.random.randint(shift, (), 0, n) - at, n), at)
-        theirs = labels[partner]
-        mine, other = (jnp.take_along_axis(logits, each[None].astype(jnp.int32), 0)[0] for each in (labels, theirs))
-        gain = other - mine
-        u = uniforms(by_place(own, places(w.shape)), logits.dtype)[jnp.minimum(at, partner)]  # one for each pair
-        swap = jnp.log(u) - jnp.log1p(-u) < gain + gain[partner]
-        return jnp.where(swap & counts & counts[partner], theirs, labels)
+    def of(table: Array, *place: Array) -> Array:
+        return table.at[place].get(mode="promise_in_bounds")
 
-    return lax.fori_loop(0, ROUNDS, one, labels)
+    def one(labels: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
+        start, gap = at[0] // 2, at[0] % 2  # pair p is p places on from the start, and gap + 1 + p back
+        up, down = start + p, start - 1 - gap - p
+        up, down = jnp.where(up < n, up, up - n), jnp.maximum(jnp.where(down < 0, down + n, down), 0)
+        upper, lower = of(labels, up), of(labels, down)
+        gain = of(logits, lower, up) - of(logits, upper, up) + of(logits, upper, down) - of(logits, lower, down)
+        swap = (at[1] * (1 + jnp.exp(-gain)) < 1) & (p < (n - gap) // 2) & of(counts, up) & of(counts, down)
+        for place, label in ((up, lower), (down, upper)):
+            labels = labels.at[jnp.where(swap, place, size)].set(label, mode="drop")
+        return labels, None
+
+    return lax.scan(one, labels, (middles, u))[0]
 
 
 def _in_blocks(

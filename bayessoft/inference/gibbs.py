@@ -13,8 +13,9 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from bayessoft.core.allocate import allocate
+from bayessoft.core.assignment import best_labels
 from bayessoft.core.rearrange import counted, filled, rearrange, settled
-from bayessoft.core.sweep import Tiles
+from bayessoft.core.sweep import Tiles, logits
 from bayessoft.errors import OptionError
 from bayessoft.families.family import pytree, seeded
 from bayessoft.inference.engine import Draw, Problem, Sampler, whole
@@ -182,8 +183,9 @@ class Gibbs(Sampler):
         if states.labels is None or counts is None:
             return states
         low, high = (jnp.asarray(each, jnp.int32) for each in matched(problem, *starts, *counts))
-        states = replace(states, labels=replace(states.labels, low=low, high=high))
-        return _settled(problem.standard, problem.tiles, states)
+        labels = replace(states.labels, low=low, high=high)
+        labels = replace(labels, now=_best(problem, states, labels))
+        return _settled(problem.standard, problem.tiles, replace(states, labels=labels))
 
     def begin_at(self, problem: Problem, weights: Array, parameters: Any) -> GibbsState:
         keys = jax.random.split(jax.random.key(problem.seed, impl="threefry2x32"), self.chains)
@@ -348,6 +350,24 @@ def _counts(problem: Problem) -> tuple[np.ndarray, np.ndarray] | None:
     return problem.mixture.sizes.counts(problem.mixture.k, int(problem.data.total_weight))
 
 
+def _best(problem: Problem, states: GibbsState, labels: Labels) -> Int[Array, "c b N"]:
+    """Give each chain the best labels under its proportions and parameters, of those with allowed counts."""
+    counts = problem.tiles.w.reshape(-1) > 0
+    found = np.zeros(labels.now.shape, labels.now.dtype)
+    for chain, own in enumerate(found):
+        at = jax.tree.map(lambda leaf: leaf[chain, 0], (states.weights, states.parameters))  # noqa: B023
+        scores = np.asarray(_scores(problem.standard, problem.tiles, *at)).swapaxes(1, 2).reshape(counts.size, -1)
+        bounds = np.asarray(labels.low[chain]), np.asarray(labels.high[chain])
+        own[:, np.asarray(counts)] = best_labels(scores[np.asarray(counts)], *bounds).labels
+    return jnp.asarray(found)
+
+
+@jax.jit
+def _scores(mixture: Mixture, rows: Tiles, weights: Array, parameters: Any) -> Float[Array, "T k t"]:
+    """Give the log of the proportion times the density of each component for every row."""
+    return logits(mixture.family.with_prior(None), parameters, jnp.log(weights), rows)
+
+
 @jax.jit
 def _settled(mixture: Mixture, rows: Tiles, states: GibbsState) -> GibbsState:
     """Give the states with labels that follow their proportions and parameters, as near as the bounds let them."""
@@ -357,7 +377,7 @@ def _settled(mixture: Mixture, rows: Tiles, states: GibbsState) -> GibbsState:
         weights, parameters = jax.tree.map(lambda leaf: leaf[0], (state.weights, state.parameters))
         key, own = jax.random.split(state.key)
         bounds = state.labels.low, state.labels.high
-        begun = filled(*bounds, rows.w.reshape(-1), state.labels.now.dtype)
+        begun = state.labels.now[0]
         found = settled(mixture.drawable()[0], parameters, jnp.log(weights), rows, begun, *bounds, own)
         labels = replace(state.labels, now=jnp.broadcast_to(found, state.labels.now.shape))
         return replace(state, key=key, labels=labels, groups=_alike(_exchangeable(mixture, rows), *bounds))

@@ -107,6 +107,22 @@ def test_labels_under_counts_follow_their_probabilities(name):
     assert chi2.sf(np.sum((found - expected) ** 2 / expected), len(found) - 1) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["fixed", "between"])
+def test_labels_under_counts_are_the_same_in_any_tiles(name):
+    member, x, pi, n = MEMBERS[2], points(37, D), proportions(K), 37
+    theta, w = parameters(member, K, D), np.r_[0, np.ones(34), 0, 1]
+    low, high = jnp.asarray([9, 12, 14]), jnp.asarray([9, 12, 14] if name == "fixed" else [15, 18, 20])
+    found = []
+    for tile_rows in (4, 16, 64):
+        rows = laid_out(x, w, tile_rows=tile_rows)
+        begun = filled(low, high, rows.w.reshape(-1), jnp.uint8)
+        labels = rearrange(member, theta, jnp.log(pi), rows, begun, low, high, jax.random.key(4))[1]
+        assert (labels[:n] != begun[:n]).any()
+        found.append((len(labels), *np.asarray(labels)[:n][w > 0]))
+    assert len({each[0] for each in found}) > 1  # places of rows, more than there are
+    assert len({each[1:] for each in found}) == 1
+
+
 def test_uniform_numbers_are_uniform():
     for dtype in (jnp.float32, jnp.float64):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(2), i))(np.arange(20_000))
