@@ -50,7 +50,9 @@ __all__ = [
 PASSES = 300  # most passes of one solve
 SAMPLE = 8192  # rows that the first prices are found on
 SMOOTHING = 0.1  # nats over which the first prices round the corner of the dual at 0
+LARGER = 65536  # rows of the next sample
 FIRST_STEPS = 200  # most L-BFGS steps for them
+SHRINK, SEEN = 0.05, 0.5  # shares of the damping, and of what the last step was short of, that a good step leaves
 STEADY = 0.002  # damping of a step that a sample makes: a residual of a tenth moves prices by two nats at most
 
 
@@ -94,7 +96,7 @@ class Bounds:
 
 def tolerance(dtype: Any) -> float:
     """Largest residual that counts as met, as a share of the total weight: sums round to about this."""
-    return 1e-10 if dtype == jnp.float64 else 2e-5
+    return 1e-10 if dtype == jnp.float64 else 1e-6
 
 
 def _dual_pass(
@@ -188,9 +190,15 @@ def _foreseen(bounds: Bounds, total: Array, most: Array, dual: Dual, ahead: Arra
     return predicted + 0.05 * total * jnp.sum(most * jnp.ptp(change, axis=-1, keepdims=True)) ** 2
 
 
+def _metric(dual: Dual, total: Array) -> Array:
+    """Give the lengths, squared, of changes of the prices by 1, all but a factor of each resource."""
+    return dual.sizes + total / dual.sizes.shape[-1]
+
+
 def _ahead(bounds: Bounds, dual: Dual, damping: Array, total: Array) -> Array:
     """Give the prices where the quadratic model of the dual is smallest, damped in the metric of the sizes."""
-    metric = jnp.diag(((dual.sizes + total / dual.sizes.shape[-1]) * damping).reshape(-1))
+    regular = 1e4 * jnp.finfo(dual.prices.dtype).eps * jnp.diag(dual.hessian)  # to all prices a constant may be added
+    metric = jnp.diag((_metric(dual, total) * damping).reshape(-1) + regular)
     low, high, now, sizes = (each.reshape(-1) for each in (bounds.low, bounds.high, dual.prices, dual.sizes))
     return best_prices(low, high, now, sizes, dual.hessian + metric).reshape(dual.prices.shape)
 
@@ -234,23 +242,26 @@ def _newton(
     """Step until ``enough(dual, ahead)``; give the last dual, the prices ahead of it, and the passes over the rows.
 
     A Newton iteration with Levenberg's damping in the metric of the sizes: where memberships are all but hard the
-    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds.
+    Hessian vanishes, and the damped step goes towards the bounds, ever further while it succeeds. How much damping a
+    step lacked tells the slope of the dual along it, before and after.
     """
     total, second = rows.w.sum(), _second(rows, bounds)
     eps = jnp.finfo(rows.x.dtype).eps
-    least = 1e4 * eps  # a constant added to all prices changes nothing: damping keeps the system regular
 
     def body(carry: tuple[Dual, Array, Array, Array]) -> tuple[Dual, Array, Array, Array]:
         old, ahead, damping, passes = carry
         first = passes == 0
         value, sizes, hessian = _dual_pass(family, parameters, log_weights, rows, ahead)
         new = Dual(ahead, value - bounds.linear(ahead), sizes, hessian)
+        change = ahead - old.prices
+        before, after = (jnp.sum(change * bounds.residual(at.prices, at.sizes)) for at in (old, new))
         rounding = 8 * eps * jnp.abs(old.value)
-        level = new.value <= old.value + rounding  # no lower by rounding: let the residual decide
-        lower_residual = _residual(bounds, new) < _residual(bounds, old)
-        accepted = first | (new.value < old.value - rounding) | (level & lower_residual)
-        shrunk = jnp.where(first, damping, jnp.maximum(damping * 0.05, least))
-        damping = jnp.where(accepted, shrunk, jnp.maximum(damping, 1e-4) * 8)
+        level = new.value <= old.value + rounding  # no lower by rounding: let the slopes along the step decide
+        accepted = first | (new.value < old.value - rounding) | (level & (after < -0.5 * before))
+        flat, length = change.reshape(-1), jnp.sum(change**2 * _metric(old, total) * second)
+        lacked = (after - before - flat @ old.hessian @ flat) / jnp.maximum(length, jnp.finfo(length.dtype).tiny)
+        shrunk = jnp.where(first, damping, jnp.maximum(jnp.maximum(damping * SHRINK, lacked * SEEN), eps))
+        damping = jnp.where(accepted, shrunk, jnp.maximum(jnp.maximum(damping * 2, lacked), 1e-6))
         dual = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
         return dual, _ahead(bounds, dual, damping * second, total), damping, passes + 1
 
@@ -260,7 +271,7 @@ def _newton(
 
     zero = jnp.zeros_like(prices)
     start = Dual(prices, jnp.zeros((), prices.dtype), zero, jnp.diag(zero.reshape(-1)))
-    damping = jnp.asarray(max(1e-6, float(least)), prices.dtype)
+    damping = jnp.asarray(1e-6, prices.dtype)
     dual, ahead, _, passes = lax.while_loop(going, body, (start, prices, damping, jnp.asarray(0)))
     return dual, ahead, passes
 
@@ -317,16 +328,12 @@ def first_prices(
     """Find prices to start from, by L-BFGS on a sample of the rows and a dual whose corners are rounded.
 
     From zero prices and far from the natural sizes the dual is all but piecewise linear, where Newton's iteration on
-    all rows takes many passes; scores of a sample are computed once and cost nothing afterwards.
+    all rows takes many passes; scores of a sample are computed once and cost nothing afterwards. Of long tables, a
+    larger sample comes next.
     """
-    stride = -(-rows.w.size // SAMPLE)
-    x, beside = jax.tree.map(
-        lambda each: jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)[:, ::stride], (rows.x, rows.beside)
-    )
-    w = rows.w.reshape(-1)[::stride]
-    w = w * (rows.w.sum() / jnp.maximum(w.sum(), jnp.finfo(w.dtype).tiny))
-    scores = family.tile_scores(parameters, x, False)
-    total = rows.w.sum()
+    sample = _sample(rows, SAMPLE)
+    x, w, beside = jax.tree.map(lambda each: each[0], (sample.x, sample.w, sample.beside))
+    scores, total = family.tile_scores(parameters, x, False), rows.w.sum()
 
     def loss(prices: Array) -> Array:
         corner = SMOOTHING * jax.nn.softplus(-prices / SMOOTHING)
@@ -349,7 +356,20 @@ def first_prices(
     start = (zero, solver.init(zero), jnp.asarray(0), jnp.asarray(jnp.inf, zero.dtype))
     prices = lax.while_loop(going, body, start)[0]
     small = (jnp.abs(prices) < 3 * SMOOTHING) & (bounds.low < bounds.high)
-    return jnp.where(small | ~jnp.isfinite(prices), 0.0, prices)
+    prices = jnp.where(small | ~jnp.isfinite(prices), 0.0, prices)
+    if rows.w.size < 4 * LARGER:
+        return prices
+    return solve(family, parameters, log_weights, _sample(rows, LARGER), bounds, prices)[0].prices
+
+
+def _sample(rows: Tiles, size: int) -> Tiles:
+    """Give about so many of the rows, evenly taken, in one tile, that weigh as much as all."""
+    stride = -(-rows.w.size // size)
+    x, beside = jax.tree.map(
+        lambda each: jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)[None, :, ::stride], (rows.x, rows.beside)
+    )
+    w = rows.w.reshape(1, -1)[:, ::stride]
+    return Tiles(x, w * (rows.w.sum() / jnp.maximum(w.sum(), jnp.finfo(w.dtype).tiny)), rows.radius, beside)
 
 
 def centred(bounds: Bounds, dual: Dual) -> Array:
