@@ -123,6 +123,19 @@ class SizeResult:
     duality_gap: float
     violation: float
 
+    def broken(self, share: float) -> list[str]:
+        """Tell of each bound that is broken by more than a share of the table's resource, the worst ones first."""
+        amounts, low, high = (np.atleast_2d(each) for each in (self.amounts, self.low, self.high))
+        total = amounts.sum(1, keepdims=True)
+        beyond = np.maximum(low - amounts, amounts - high) / total
+        worst = [(int(c), int(j)) for c, j in zip(*np.nonzero(beyond > share), strict=True)]
+        worst.sort(key=lambda at: -beyond[at])
+        return [
+            f"{self.names[c]} of cluster {j} {amounts[c, j]:g}, "
+            + (f"at least {low[c, j]:g}" if amounts[c, j] < low[c, j] else f"at most {high[c, j]:g}")
+            for c, j in worst
+        ]
+
 
 def match(
     low: Float[np.ndarray, "*c k"], high: Float[np.ndarray, "*c k"], sizes: Float[np.ndarray, "*c k"]

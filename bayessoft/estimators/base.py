@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.core.capacity import Several
 from bayessoft.core.sizes import Near, SizeConstraint
-from bayessoft.errors import OptionError
+from bayessoft.errors import OptionError, listed
 from bayessoft.families.family import SweptFamily
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.families.weights import Dirichlet
@@ -42,6 +42,9 @@ __all__ = [
 
 COLUMNS = ("n_features_in_", "feature_names_in_")
 """What scikit-learn's validation sets, before anything else is known of the rows."""
+
+BROKEN = 1e-7
+"""Share of a resource: a bound that is missed by more is named in a warning."""
 
 REGULARISING = "reg_covar"
 """The argument that only fits without priors use."""
@@ -213,6 +216,8 @@ def tell(fit: Fit, name: str, ended: Status, max_iter: int | None = None) -> Non
         return  # no iteration was asked for
     if not status.converged:
         remark = f" ({checks.text})" if checks is not None else ""
+        if status is Status.SIZES_NOT_MET and (result := getattr(fit.posterior, "sizes", None)) is not None:
+            remark = f" ({listed(result.broken(BROKEN), str)})"
         if ended.early and ended is not status:
             remark += f"; the run was {ended.text}"
         warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=3)
