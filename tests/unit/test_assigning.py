@@ -16,6 +16,7 @@ TRUTH = RNG.permutation(np.repeat([0, 1, 2], [40, 25, 15]))
 X = pd.DataFrame(RNG.normal(size=(80, 2)) + np.array([[0, 0], [4, 0], [2, 4]])[TRUTH], columns=["length", "width"])
 LOAD = pd.Series(RNG.gamma(3.0, 2.0, 80), name="load")
 FEW = bs.Gibbs(draws=60, warmup=60, chains=2)
+AND_GIBBS = pytest.param(FEW, marks=pytest.mark.statistical, id="gibbs")
 
 
 def fitted(sizes=None, inference="em", evidence=None, **options):
@@ -44,6 +45,7 @@ def test_the_table_of_bounds_says_what_they_came_to(bounded):
     assert not hasattr(fitted(), "size_bounds_")
 
 
+@pytest.mark.statistical
 def test_bounds_of_draws_are_those_of_their_counts():
     table = fitted(bs.Between([10, 30, 10], [20, 80, 30]), FEW).size_bounds_.loc["rows"]
     assert sorted(zip(table["low"], table["high"], strict=True)) == [(10, 20), (10, 30), (30, 80)]
@@ -51,7 +53,7 @@ def test_bounds_of_draws_are_those_of_their_counts():
     assert table["price"].isna().all()
 
 
-@pytest.mark.parametrize("inference", ["em", "cavi", FEW], ids=str)
+@pytest.mark.parametrize("inference", ["em", "cavi", AND_GIBBS])
 def test_labels_keep_their_counts_whatever_the_fit(inference):
     gm = fitted(inference=inference)
     free = gm.assign(X)
@@ -99,7 +101,7 @@ def test_memberships_of_a_batch_meet_several_bounds(bounded):
     assert 0 <= gap < 1e-6
 
 
-@pytest.mark.parametrize("inference", ["cavi", FEW], ids=str)
+@pytest.mark.parametrize("inference", ["cavi", AND_GIBBS])
 def test_prices_have_intervals(inference):
     gm = fitted(bs.Fixed([20, 25, 35]), inference)
     table = gm.price_interval(X).loc["rows"]
@@ -153,6 +155,7 @@ def test_refusals(bounded):
         fitted([bs.Between(10), bs.Fixed([20, 25, 35])])
 
 
+@pytest.mark.statistical
 def test_bounds_that_cannot_be_met_together_are_named():
     """Each can be met alone, and by pairs, but not all three."""
     one = np.where(np.arange(80) < 40, 3.0, 1.0)
@@ -177,7 +180,7 @@ SOFT = np.maximum(HARD, -8.0)
 
 @pytest.mark.parametrize(
     "inference",
-    ["em", "cavi", "svi", FEW, pytest.param("map", marks=pytest.mark.statistical)]
+    ["em", FEW, *(pytest.param(name, marks=pytest.mark.statistical) for name in ("cavi", "svi", "map"))]
     + [pytest.param(bs.NUTS(draws=30, warmup=60, chains=1), marks=pytest.mark.statistical)],
     ids=str,
 )
@@ -192,7 +195,7 @@ def test_evidence_says_which_cluster_is_which(inference):
     np.testing.assert_array_equal(np.bincount(labels), [35, 25, 20])
 
 
-@pytest.mark.parametrize("inference", ["em", "cavi", FEW], ids=str)
+@pytest.mark.parametrize("inference", ["em", FEW, pytest.param("cavi", marks=pytest.mark.statistical)], ids=str)
 def test_evidence_goes_with_sizes(inference):
     soft = inference is FEW
     gm = fitted(bs.Fixed([30, 25, 25], order="given"), inference, evidence=SOFT if soft else HARD)
