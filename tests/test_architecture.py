@@ -22,7 +22,7 @@ FLOORS = (
     ("errors",),
     ("numerics",),
     ("data", "data.tables"),
-    ("data.rows",),
+    ("data.rows", "data.records"),
     ("data.*",),
     ("families", "families.family"),
     ("families.covariance",),
@@ -61,7 +61,7 @@ FLOORS = (
     ("estimators.mixture_estimator",),
     ("estimators.*",),
     ("store", "plots"),
-    ("report", "report.base"),
+    ("report", "report.base", "report.bounds"),
     ("report.*",),
     ("cli",),
 )
