@@ -183,15 +183,24 @@ def fit(
     ] = None,
     sizes: Annotated[
         str | None,
-        typer.Option(help="em, cavi, gibbs: sizes of the clusters, as rows (151,123,68) or %."),
+        typer.Option(help="em, cavi, svi, gibbs: sizes of the clusters, as rows (151,123,68) or %."),
     ] = None,
     min_size: Annotated[
         str | None,
-        typer.Option(help="em, cavi, gibbs: smallest size, as rows or %: one for all, or a list."),
+        typer.Option(help="em, cavi, svi, gibbs: smallest size, as rows or %: one for all, or a list."),
     ] = None,
     max_size: Annotated[
         str | None,
-        typer.Option(help="em, cavi, gibbs: largest size, as rows or %: one for all, or a list."),
+        typer.Option(help="em, cavi, svi, gibbs: largest size, as rows or %: one for all, or a list."),
+    ] = None,
+    capacity: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=LOW:HIGH",
+            help="em, cavi, svi: bounds on the sum of a column in each cluster, as amounts or %: load=:120, "
+            "hours=10%:40%, cost=:100,200,200. It is no feature unless in --columns. May be repeated.",
+            show_default=False,
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
@@ -210,10 +219,10 @@ def fit(
 ) -> None:
     """Fit a mixture to a table: memberships row by row, sizes, a model, a plot.
 
-    In the folder --out: memberships.csv (with sizes also memberships_constrained.csv), summary.csv, plot.png, model/,
-    fit.json and, where the fit is a posterior, posterior.nc. Columns that are not numeric, of answers those without 2
-    to 20 of them, are left out and named. Answers are numbered from 0 in order: fit.json has the numbers that
-    posterior.nc holds.
+    In the folder --out: memberships.csv, summary.csv, plot.png, model/, fit.json; where the fit is a posterior,
+    posterior.nc; with sizes or capacities, memberships_constrained.csv and size_bounds.csv. Columns that are not
+    numeric, of answers those without 2 to 20 of them, are left out and named. Answers are numbered from 0 in order:
+    fit.json has the numbers that posterior.nc holds.
     """
     options: dict[str, Any] = {
         "components": components,
@@ -230,6 +239,7 @@ def fit(
         "sizes": sizes,
         "min_size": min_size,
         "max_size": max_size,
+        "capacity": capacity or None,
         "checkpoint": checkpoint and str(checkpoint),
         "resume": resume,
         "time_limit": time_limit,
@@ -356,19 +366,20 @@ def _fit(
     phases: Any,
 ) -> Outcome:
     """Read the table, build the estimator and fit it."""
-    from bayessoft.report import base, reading, runtime, settings
+    from bayessoft.report import base, bounds, reading, runtime, settings
 
     with phases.phase("reading", str(table)):
-        found = reading.read_table(table, id, columns, drop_missing, options["family"])
+        resources = [each.column for each in bounds.capacities(options)]
+        found = reading.read_table(table, id, columns, drop_missing, options["family"], resources)
     with phases.phase("loading", "JAX"):
         runtime.turn_on_compilation_cache()
-        with settings.spelled_out():
-            estimator = settings.estimator(options)
+        with bounds.spelled_out():
+            estimator = settings.estimator(options, found.resources)
     with runtime.on_device(device) as where:
         if where.startswith("tpu"):  # which has no float64
             found = replace(found, frame=found.frame.astype("float32"))
         what = f"{options['components']} clusters to {len(found.frame)} rows"
-        with phases.fitting(what), settings.spelled_out():
+        with phases.fitting(what), bounds.spelled_out():
             estimator.fit(found.frame)
     return base.Outcome(estimator, found, out, id, options, where, phases.seconds)
 

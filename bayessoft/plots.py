@@ -1,4 +1,4 @@
-"""Pictures of a fit: rows coloured by cluster, faded where the cluster is in doubt, or profiles of the clusters.
+"""Pictures of a fit: rows coloured by cluster, faded where the cluster is in doubt; profiles; bounds on sizes.
 
 Axes in, axes out. Without axes a figure of its own is made, so that no state of pyplot and no rc setting changes.
 """
@@ -6,30 +6,25 @@ Axes in, axes out. Without axes a figure of its own is made, so that no state of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from scipy.stats import t as student
 
+from bayessoft.canvas import BAND, COLOURS, MARKERS, colour, new_axes, save, short
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
+from bayessoft.size_plots import size_curve, sizes
 
-__all__ = ["memberships", "profiles", "save"]
+__all__ = ["COLOURS", "memberships", "profiles", "save", "size_curve", "sizes"]
 
-# Okabe and Ito's colours, told apart in every common colour blindness; without black, and yellow, faint on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # one more than colours: 56 pairs before one comes again
 DOUBT = "#C8C8C8"  # of a row that could as well belong to any cluster
-BAND = "#E9E9E9"  # from the smallest to the largest number of a line
 LEVELS = (0.68, 0.95)
 MOST = 20_000  # rows drawn at most; more hide each other
 NAMED = 20  # clusters named in the legend
@@ -37,7 +32,6 @@ GRID = 512  # points of a density
 PROFILED = ("rate", "share", "probability")
 LINES = 30  # of a profile
 TINY = 1e-9  # a rate or share that is none to the eye
-LETTERS = 40  # of a label
 GAP = 0.5  # lines between the answers to one question and the next
 DODGE = 0.3  # lines between the dots of the first cluster and the last
 
@@ -101,7 +95,7 @@ def memberships(
     rows = np.linspace(0, len(values) - 1, min(len(values), MOST)).astype(int)
     shown = estimator.predict_proba(X) if probabilities is None else np.asarray(probabilities)
     if ax is None:
-        ax = _new_axes()
+        ax = new_axes()
     (_draw_pair if len(chosen) == 2 else _draw_line)(ax, estimator, values[rows][:, chosen], shown[rows], chosen)
     ax.set_xlabel(names[chosen[0]])
     ax.set_ylabel(names[chosen[1]] if len(chosen) == 2 else "density")
@@ -160,10 +154,10 @@ def profiles(estimator: Any, *, labels: Sequence[str] | None = None, most: int =
     lines = np.concatenate(blocks)
     between = GAP if len(lines) > len(blocks) else 0.0  # columns of several answers
     heights = np.arange(len(lines)) + between * np.repeat(np.arange(len(blocks)), list(map(len, blocks)))
-    shown = [_short(names[line]) for line in lines]
+    shown = [short(names[line]) for line in lines]
     if ax is None:
         named = min(len(values), NAMED + 1)  # inches, of labels beyond the usual, and of lines in plot or legend
-        ax = _new_axes(7.2 + 0.08 * max(0, max(map(len, shown)) - 12), max(2.4, 1.3 + 0.27 * heights[-1], 0.25 * named))
+        ax = new_axes(7.2 + 0.08 * max(0, max(map(len, shown)) - 12), max(2.4, 1.3 + 0.27 * heights[-1], 0.25 * named))
     _draw_profiles(ax, values[:, lines], heights, family.SHOWN == "probability")
     ax.set_yticks(heights, shown, parse_math=False)
     ax.set_xlabel(family.SHOWN if family.SHOWN == "probability" else f"{family.SHOWN}, on a scale of square roots")
@@ -172,22 +166,6 @@ def profiles(estimator: Any, *, labels: Sequence[str] | None = None, most: int =
         ax.set_title(text, loc="left", fontsize="small")
     _legend(ax, estimator.weights_, doubt=False, aside=True)
     return ax
-
-
-def save(ax: Axes, path: Path) -> None:
-    """Write the figure that axes belong to; the ending of the path tells the format."""
-    figure = ax.get_figure(root=True)
-    if figure is not None:
-        figure.savefig(path, dpi=150)
-
-
-def _new_axes(width: float = 7.2, height: float = 5.4) -> Axes:
-    """Make a figure that pyplot does not know."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
 
 
 def _names(estimator: Any) -> list[str]:
@@ -271,16 +249,11 @@ def _best_columns(estimator: Any) -> list[int]:
     return [int(first[best]), int(second[best])]
 
 
-def _colour(cluster: int) -> str:
-    """Give the colour of a cluster."""
-    return COLOURS[cluster % len(COLOURS)]
-
-
 def _faded(probabilities: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n 3"]:
     """Blend each row's colour with grey, by how far its largest membership is above 1/k."""
     k = probabilities.shape[1]
     sure = np.ones(len(probabilities)) if k == 1 else (probabilities.max(axis=1) * k - 1) / (k - 1)
-    pure = np.array([to_rgb(_colour(j)) for j in range(k)])[probabilities.argmax(axis=1)]
+    pure = np.array([to_rgb(colour(j)) for j in range(k)])[probabilities.argmax(axis=1)]
     return np.clip(np.array(to_rgb(DOUBT)) * (1 - sure[:, None]) + pure * sure[:, None], 0, 1)
 
 
@@ -304,7 +277,7 @@ def _draw_pair(
             minor, major = 2 * np.sqrt(np.maximum(spread, 0) * squared)
             line = {"linewidth": 1.6 if level == LEVELS[0] else 1.0, "linestyle": "-" if level == LEVELS[0] else "--"}
             centre = (float(mean[columns[0]]), float(mean[columns[1]]))
-            ax.add_patch(Ellipse(centre, major, minor, angle=angle, fill=False, edgecolor=_colour(j), zorder=3, **line))
+            ax.add_patch(Ellipse(centre, major, minor, angle=angle, fill=False, edgecolor=colour(j), zorder=3, **line))
     ax.autoscale_view()
 
 
@@ -324,8 +297,8 @@ def _draw_line(
     spreads = np.maximum(spreads, np.finfo(float).tiny)
     densities = estimator.weights_ * student.pdf(grid[:, None], _degrees(estimator), means, spreads)
     for j, density in enumerate(densities.T):
-        ax.fill_between(grid, density, color=_colour(j), alpha=0.2, linewidth=0)
-        ax.plot(grid, density, color=_colour(j), linewidth=1.6)
+        ax.fill_between(grid, density, color=colour(j), alpha=0.2, linewidth=0)
+        ax.plot(grid, density, color=colour(j), linewidth=1.6)
     ax.plot(grid, densities.sum(axis=1), color="#333333", linewidth=1.0, linestyle="--", label="mixture")
     top = densities.sum(axis=1).max()
     ax.vlines(
@@ -345,7 +318,7 @@ def _draw_profiles(
             values[j],
             heights + place,
             s=36,
-            color=_colour(j),
+            color=colour(j),
             marker=MARKERS[j % len(MARKERS)],
             linewidths=0.5,
             edgecolors="white",
@@ -381,16 +354,11 @@ def _root(value: Any) -> Any:
     return np.sqrt(np.maximum(value, 0))
 
 
-def _short(label: str) -> str:
-    """Cut a label that is too long for an axis."""
-    return label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…"
-
-
 def _legend(ax: Axes, share: Float[np.ndarray, " k"], doubt: bool, aside: bool = False) -> None:
     """Name the clusters, the largest where there are many, with their shares, and explain the grey."""
     k = len(share)
     named = np.sort(np.argsort(-share, kind="stable")[:NAMED]).tolist()
-    entries = [(_colour(j), MARKERS[j % len(MARKERS)], f"cluster {j}  {share[j]:.1%}") for j in named]
+    entries = [(colour(j), MARKERS[j % len(MARKERS)], f"cluster {j}  {share[j]:.1%}") for j in named]
     if k > NAMED:
         entries.append(("none", "", f"and {k - NAMED} smaller ones"))
     if doubt:

@@ -38,6 +38,20 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ],
         [],
     ),
+    "capacities.py": (
+        [
+            r"^0 +172\.0 +324\d\d",
+            r"^care +0 +180\d\d\.\d+ +high +-0\.00[67]",
+            r"^ +3 +95\.0+ +low +0\.1",
+            r"^ +1 +1\d\d\.\d+ +0\.0+$",
+            r"cost 7\d\.\d nats, duality gap \de-\d+; converged",
+            r"^care +0 +-0\.007\d( +-0\.0\d+){2} +1\.0",
+            r"^27000 +-56\d\d\.\d+ +-?0\.000\d .*CONVERGED$",
+            r"^by numbers +patients \[104 118 125 +95\]",
+            r"^by prices .*, care \[18\d+ 13\d+ 18\d+ 17\d+\]",
+        ],
+        ["care.png", "care_curve.png"],
+    ),
     "wine_posterior.py": (
         [
             r"^sampled",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import permutations
+from dataclasses import dataclass, replace
+from itertools import count, permutations
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from bayessoft.core.demand import Demand, together
+from bayessoft.core.demand import ROWS, Demand, together
 from bayessoft.core.sizes import SUM_TOLERANCE, RowConstraint, SizeConstraint, bounds_of, check_words, one_or_each
 from bayessoft.errors import OptionError
 
@@ -32,7 +32,7 @@ class Capacity(SizeConstraint):
     order : {"any", "given"}
         As for `Fixed`.
     name : str, optional
-        Of the resource.
+        Of the resource; "rows" is that of numbers of rows.
 
     Notes
     -----
@@ -56,6 +56,8 @@ class Capacity(SizeConstraint):
         check_words(self.unit, self.order, ("amount", "share"))
         named = self.name or getattr(self.resource, "name", None)
         object.__setattr__(self, "name", "resource" if named is None else str(named))
+        if self.name == ROWS:
+            raise OptionError(f"a resource is named {ROWS!r}, as numbers of rows are: pass another name")
         try:
             resource = np.array(self.resource, dtype=np.float64)
         except (TypeError, ValueError):
@@ -105,7 +107,7 @@ class Several(SizeConstraint):
     Parameters
     ----------
     parts : tuple of Fixed, Between and Capacity
-        One on numbers of rows at most.
+        One on numbers of rows at most. Of resources that share a name, the second becomes "name 2", and so on.
     """
 
     parts: tuple[SizeConstraint, ...]
@@ -116,6 +118,7 @@ class Several(SizeConstraint):
             raise OptionError(f"{self.parts} bound numbers of rows twice: pass one Fixed or Between with both bounds")
         if len({part.order for part in self.parts}) > 1:
             raise OptionError("order differs among the constraints: pass 'given' to all of them, or 'any'")
+        object.__setattr__(self, "parts", _told_apart(self.parts))
 
     @property
     def order(self) -> str:  # type: ignore[override] # of all parts
@@ -129,6 +132,20 @@ class Several(SizeConstraint):
         found = together(tuple(part.demand(k, weights) for part in self.parts), weights)
         _check_together(found, weights)
         return found
+
+
+def _told_apart(parts: tuple[SizeConstraint, ...]) -> tuple[SizeConstraint, ...]:
+    """Give resources names of their own, by which what became of them is found again."""
+    found: list[SizeConstraint] = []
+    names: set[str | None] = set()
+    for part in parts:
+        if isinstance(part, Capacity):
+            numbered = (f"{part.name} {number}" for number in count(2))
+            name = part.name if part.name not in names else next(name for name in numbered if name not in names)
+            names.add(name)
+            part = part if name == part.name else replace(part, name=name)
+        found.append(part)
+    return tuple(found)
 
 
 def _check_together(demand: Demand, weights: Float[np.ndarray, " n"]) -> None:

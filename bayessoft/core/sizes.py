@@ -46,7 +46,7 @@ class SizeConstraint(ABC):
         """Give the smallest and largest whole number of rows of each cluster, or refuse the constraint."""
         raise OptionError(
             f"{self!r} is about other resources than rows, and labels that are drawn have counts alone: use "
-            "inference='em' or 'cavi', or bound numbers of rows"
+            "inference='em', 'cavi' or 'svi', or bound numbers of rows"
         )
 
 

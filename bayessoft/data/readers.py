@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from array import array
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from io import BytesIO, TextIOWrapper
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayessoft.data.records import Layout, content_of, layout_of
 from bayessoft.errors import DataError, counted, listed
 
 if TYPE_CHECKING:
@@ -45,6 +42,8 @@ class CsvTable:
         What the numbers 0, 1, 2, ... of a column stand for; empty where cells are numbers.
     kind : str
         What the columns had to be.
+    resources : pandas.DataFrame of shape (n, c), float64, or None
+        Numbers of the same rows that are no features by themselves, where any were asked for.
     """
 
     frame: pd.DataFrame
@@ -53,20 +52,7 @@ class CsvTable:
     path: Path
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kind: str = "numeric"
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """Header, first line of each record, and the cells of the id column."""
-
-    path: Path
-    header: list[str]
-    lines: array[int]
-    ids: list[str] | None
-
-    def place(self, record: int) -> str:
-        """Name a record by line, and by id where there is one."""
-        return f"line {self.lines[record]}" + (f" (id {self.ids[record]!r})" if self.ids else "")
+    resources: pd.DataFrame | None = None
 
 
 def read_csv(
@@ -75,6 +61,7 @@ def read_csv(
     id: str | None = None,
     columns: Sequence[str] | None = None,
     drop_missing: bool = False,
+    resources: Sequence[str] = (),
 ) -> CsvTable:
     """Read the numeric columns of a CSV file.
 
@@ -91,6 +78,8 @@ def read_csv(
         Columns to read, in this order; by default every numeric column but the id.
     drop_missing : bool, default=False
         Drop rows in which a chosen column has no value, instead of refusing them.
+    resources : sequence of str, optional
+        Numeric columns to read aside, with the same rows; they are among the others only where `columns` names them.
 
     Returns
     -------
@@ -104,10 +93,9 @@ def read_csv(
         column is not numeric, cells are missing or infinite, or nothing is left.
     """
     path = Path(path)
-    content = _content(path)
-    layout = _layout(path, content, id)
-    _check_ids(layout, id)
-    wanted = _wanted(layout, id, columns)
+    content = content_of(path)
+    layout = layout_of(path, content, id)
+    wanted, aside = _wanted(layout, id, columns, resources), _aside(layout, content, id, resources)
     raw = _parse(layout, content, wanted)
     numbers = raw.apply(_to_float)
     kept = [name for name in wanted if columns is not None or _is_numeric(raw[name], numbers[name])]
@@ -115,8 +103,8 @@ def read_csv(
         raise DataError(f"{path}: no column is numeric among {listed(wanted)}: encode some as numbers")
     for name in kept:
         _check_numeric(raw[name], numbers[name], layout)
-    frame, dropped = _complete(numbers[kept], layout, drop_missing)
-    return CsvTable(frame, tuple(name for name in wanted if name not in kept), dropped, path)
+    frame, beside, dropped = _complete(numbers[kept], aside, layout, drop_missing)
+    return CsvTable(frame, tuple(name for name in wanted if name not in kept), dropped, path, resources=beside)
 
 
 def read_answers(
@@ -125,6 +113,7 @@ def read_answers(
     id: str | None = None,
     columns: Sequence[str] | None = None,
     drop_missing: bool = False,
+    resources: Sequence[str] = (),
     two: bool = False,
     known: Mapping[str, Sequence[str]] | None = None,
 ) -> CsvTable:
@@ -146,21 +135,21 @@ def read_answers(
         As of `read_csv`, or a column has one answer alone, too many, or one that is not known.
     """
     path = Path(path)
-    content = _content(path)
-    layout = _layout(path, content, id)
-    _check_ids(layout, id)
-    wanted = _wanted(layout, id, columns if known is None else list(known))
+    content = content_of(path)
+    layout = layout_of(path, content, id)
+    wanted = _wanted(layout, id, columns if known is None else list(known), resources)
+    aside = _aside(layout, content, id, resources)
     cells = _parse(layout, content, wanted, dtype=str).apply(lambda column: column.str.strip())
     kind = "of two answers" if two else f"of 2 to {MANY} answers"
     if known is not None:
         answers = {name: tuple(known[name]) for name in wanted}
-        frame, dropped = _complete(_numbered(cells, answers, layout), layout, drop_missing)
-        return CsvTable(frame, (), dropped, path, answers, kind)
+        frame, beside, dropped = _complete(_numbered(cells, answers, layout), aside, layout, drop_missing)
+        return CsvTable(frame, (), dropped, path, answers, kind, beside)
     cells = cells.apply(_written_alike)
     kept = [name for name in wanted if columns is not None or 2 <= cells[name].nunique() <= (2 if two else MANY)]
     if not kept:
         raise DataError(f"{path}: no column is {kind} among {listed(wanted)}: choose some with --columns")
-    frame, dropped = _complete(cells[kept], layout, drop_missing)
+    frame, beside, dropped = _complete(cells[kept], aside, layout, drop_missing)
     answers = {name: tuple(sorted(frame[name].unique(), key=_rank)) for name in kept}
     for name, found in answers.items():
         if len(found) < 2 or len(found) > 2 and two:
@@ -169,7 +158,7 @@ def read_answers(
                 f"since {'two' if two else 'two or more'} are needed"
             )
     left_out = tuple(name for name in wanted if name not in kept)
-    return CsvTable(_numbered(frame, answers, layout), left_out, dropped, path, answers, kind)
+    return CsvTable(_numbered(frame, answers, layout), left_out, dropped, path, answers, kind, beside)
 
 
 def _written_alike(column: pd.Series) -> pd.Series:
@@ -193,7 +182,7 @@ def _rank(answer: str) -> tuple[bool, float, str]:
     return word, 0.0 if word else number, answer
 
 
-def _numbered(cells: pd.DataFrame, answers: Mapping[str, Sequence[str]], layout: _Layout) -> pd.DataFrame:
+def _numbered(cells: pd.DataFrame, answers: Mapping[str, Sequence[str]], layout: Layout) -> pd.DataFrame:
     """Replace answers by their numbers, NaN where missing, refusing those that are not among the answers."""
     numbered = {}
     for name, known in answers.items():
@@ -211,105 +200,31 @@ def _numbered(cells: pd.DataFrame, answers: Mapping[str, Sequence[str]], layout:
     return cells.assign(**numbered)
 
 
-def _content(path: Path) -> bytes:
-    """Read a file at once, so that a pipe serves too."""
-    try:
-        return path.read_bytes()
-    except OSError as problem:
-        here = f"the current folder is {Path.cwd()}"
-        raise DataError(f"{path}: {problem.strerror}: pass the path of a readable CSV file ({here})") from None
-
-
-def _layout(path: Path, content: bytes, id: str | None) -> _Layout:
-    """Walk once over the records: every one as long as the header, readable text throughout."""
-    file = TextIOWrapper(BytesIO(content), encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(_text(path, file), strict=True, skipinitialspace=True)
-    header: list[str] = []
-    lines = array("q")
-    ids: list[str] | None = None if id is None else []
-    position, start = -1, 1
-    try:
-        for record in reader:
-            line, start = start, reader.line_num + 1
-            if not record or (len(record) == 1 and not record[0].strip()):
-                continue  # a blank line, which pandas skips too
-            if not header:
-                header = [name.strip() for name in record]
-                _check_header(path, header)
-                position = -1 if id is None else _position(path, header, id)
-            elif len(record) != len(header):
-                raise DataError(
-                    f"{path}: line {line} has {counted(len(record), 'field')} but the header has {len(header)}: "
-                    "give every line the same fields, and quote text that holds a comma"
-                )
-            else:
-                lines.append(line)
-                if ids is not None:
-                    ids.append(record[position].strip())
-    except csv.Error as problem:
-        raise DataError(f"{path}: the record at line {start} is malformed ({problem}): check its quotes") from None
-    if not lines:
-        found = "there is a header but no row" if header else "the file is empty"
-        raise DataError(f"{path}: {found}: a header line and rows of numbers are needed")
-    return _Layout(path, header, lines, ids)
-
-
-def _text(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    """Pass lines on, refusing NUL characters and bytes that are not UTF-8."""
-    for number, line in enumerate(lines, start=1):
-        if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
-            raise DataError(f"{path}: line {number} is not UTF-8 text: save the file as UTF-8 CSV")
-        if "\0" in line:
-            raise DataError(f"{path}: line {number} holds a NUL character: this is no CSV text, or it is damaged")
-        yield line
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    """Refuse other separators, and names that are missing or repeated."""
-    for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(header) == 1 and separator in header[0]:
-            raise DataError(f"{path}: the header is separated by {word}: save the file with commas")
-    if "" in header:
-        raise DataError(f"{path}: column {header.index('') + 1} has no name: name every column in the header")
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise DataError(f"{path}: the header repeats {listed(twice)}: give every column a name of its own")
-
-
-def _position(path: Path, header: list[str], name: str) -> int:
-    """Find a column by name."""
-    if name in header:
-        return header.index(name)
-    close = get_close_matches(name, header, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise DataError(f"{path} has no column {name!r}: {hint}choose from {listed(header, shown=20)}")
-
-
-def _check_ids(layout: _Layout, id: str | None) -> None:
-    """Refuse missing and repeated ids."""
-    first: dict[str, int] = {}
-    for record, name in enumerate(layout.ids or ()):
-        if not name:
-            raise DataError(f"{layout.path}: line {layout.lines[record]} has no {id!r}: give every row an id")
-        if name in first:
-            both = f"lines {layout.lines[first[name]]} and {layout.lines[record]} share the {id} {name!r}"
-            raise DataError(f"{layout.path}: {both}: give every row an id of its own, or choose another id column")
-        first[name] = record
-
-
-def _wanted(layout: _Layout, id: str | None, columns: Sequence[str] | None) -> list[str]:
+def _wanted(layout: Layout, id: str | None, columns: Sequence[str] | None, resources: Sequence[str]) -> list[str]:
     """Give the names of the columns to look at."""
-    if columns is None and layout.header != [id]:
-        return [name for name in layout.header if name != id]
+    if columns is None and (found := [name for name in layout.header if name not in (id, *resources)]):
+        return found
     if not columns or isinstance(columns, str):
         raise DataError(f"{layout.path}: no column chosen: list some of {listed(layout.header, shown=20)}, not the id")
     for name in columns:
-        _position(layout.path, layout.header, name)
+        layout.position(name)
         if name == id or list(columns).count(name) > 1:
             raise DataError(f"column {name!r} is {'the id' if name == id else 'chosen twice'}: choose each column once")
     return list(columns)
 
 
-def _parse(layout: _Layout, content: bytes, wanted: list[str], **options: Any) -> pd.DataFrame:
+def _aside(layout: Layout, content: bytes, id: str | None, resources: Sequence[str]) -> pd.DataFrame | None:
+    """Read the columns that are no features by themselves."""
+    if not resources:
+        return None
+    raw = _parse(layout, content, _wanted(layout, id, resources, ()))
+    numbers = raw.apply(_to_float)
+    for name in numbers:
+        _check_numeric(raw[name], numbers[name], layout)
+    return numbers
+
+
+def _parse(layout: Layout, content: bytes, wanted: list[str], **options: Any) -> pd.DataFrame:
     """Let pandas read the wanted columns, in their order."""
     import pandas as pd
 
@@ -357,7 +272,7 @@ def _is_numeric(raw: pd.Series, numbers: pd.Series) -> bool:
     return bool(numbers.notna().any()) and not (numbers.isna() & raw.notna()).any()
 
 
-def _check_numeric(raw: pd.Series, numbers: pd.Series, layout: _Layout) -> None:
+def _check_numeric(raw: pd.Series, numbers: pd.Series, layout: Layout) -> None:
     """Refuse a chosen column that is not numeric, with an example."""
     if not raw.notna().any():
         raise DataError(f"{layout.path}: column {raw.name!r} has no value at all: leave it out")
@@ -369,30 +284,35 @@ def _check_numeric(raw: pd.Series, numbers: pd.Series, layout: _Layout) -> None:
         )
 
 
-def _complete(frame: pd.DataFrame, layout: _Layout, drop_missing: bool) -> tuple[pd.DataFrame, int]:
+def _complete(
+    frame: pd.DataFrame, aside: pd.DataFrame | None, layout: Layout, drop_missing: bool
+) -> tuple[pd.DataFrame, pd.DataFrame | None, int]:
     """Drop or refuse incomplete rows, refuse infinite cells, and give the rows their ids."""
     import pandas as pd
 
-    missing = frame.isna().to_numpy()
+    every = frame if aside is None else frame.join(aside[[name for name in aside if name not in frame]])
+    missing = every.isna().to_numpy()
     if missing.any() and not drop_missing:
-        found = _places(missing, frame, layout, "missing cell")
+        found = _places(missing, every, layout, "missing cell")
         raise DataError(f"{layout.path}: {found}: leave such rows out with --drop-missing, or choose --columns")
     whole = ~missing.any(axis=1)
     if not whole.any():
-        most = frame.columns[missing.sum(axis=0).argmax()]
+        most = every.columns[missing.sum(axis=0).argmax()]
         lacking = f"column {most!r} alone lacks {int(missing.sum(axis=0).max())} of {counted(len(frame), 'cell')}"
         raise DataError(f"{layout.path}: no row is complete, {lacking}: choose fuller columns with --columns")
-    cells = frame.to_numpy()
-    infinite = (cells.dtype.kind == "f" and np.isinf(cells)) & whole[:, None]
+    cells = [np.isinf(cells) if cells.dtype.kind == "f" else np.zeros(len(cells), bool) for _, cells in every.items()]
+    infinite = np.column_stack(cells) & whole[:, None]
     if infinite.any():
-        found = _places(infinite, frame, layout, "infinite cell (inf)")
+        found = _places(infinite, every, layout, "infinite cell (inf)")
         raise DataError(f"{layout.path}: {found}: correct them, or leave the column out with --columns")
     if layout.ids is not None:
         frame = frame.set_axis(pd.Index(layout.ids, dtype="str"), axis=0)
-    return (frame if whole.all() else frame[whole]), int((~whole).sum())
+    if aside is not None:
+        aside = aside.set_axis(frame.index, axis=0)[whole]
+    return (frame if whole.all() else frame[whole]), aside, int((~whole).sum())
 
 
-def _places(mask: np.ndarray, frame: pd.DataFrame, layout: _Layout, what: str) -> str:
+def _places(mask: np.ndarray, frame: pd.DataFrame, layout: Layout, what: str) -> str:
     """Count the cells of a mask and name the first by line, id and column."""
     hits = np.argwhere(mask)
     shown = [f"{layout.place(row)} column {frame.columns[j]!r}" for row, j in hits[:SHOWN].tolist()]

@@ -84,6 +84,6 @@ def unconstrained_only(mixture: Mixture, name: str) -> None:
     """Refuse size constraints."""
     if mixture.sizes is not None:
         raise OptionError(
-            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use 'em' or 'cavi' for sizes that hold on "
-            "average over memberships, 'gibbs' for numbers of rows that hold in every draw, or sizes=Near(...)"
+            f"sizes={mixture.sizes!r} cannot be met by inference={name!r}: use 'em', 'cavi' or 'svi' for sizes that "
+            "hold on average over memberships, 'gibbs' for numbers of rows that hold in every draw, or sizes=Near(...)"
         )

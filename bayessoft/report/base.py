@@ -92,7 +92,11 @@ def summary(outcome: Outcome) -> pd.DataFrame:
     found = estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
     word, numbers = shown(outcome)
     labels = iter(numbers)
-    return found.set_axis([f"{word} {next(labels)}" if _of(word, at) else at for at in found.columns], axis=1)
+    found = found.set_axis([f"{word} {next(labels)}" if _of(word, at) else at for at in found.columns], axis=1)
+    if outcome.constrained:
+        for name, bounds in estimator.size_bounds_.groupby(level="resource", sort=False):
+            found = found.join(bounds.droplevel("resource").add_prefix(f"{name} "))
+    return found
 
 
 def _of(word: str, label: str) -> bool:

@@ -45,7 +45,9 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
     dict
         Plain values that JSON can hold; numbers that are not finite are None. Lists by cluster are in the order of
         the clusters, lists by column in the order of ``columns``. ``shown`` holds for each column, or answer, what
-        ``quantity`` says; ``means`` and ``standard_deviations`` are those of Gaussian components, else None.
+        ``quantity`` says; ``means`` and ``standard_deviations`` are those of Gaussian components, else None. Under
+        ``size_bounds`` is for each resource, "rows" or a column, what ``size_bounds_`` of the estimator holds, with
+        ``bound`` None where none is active.
     """
     estimator = outcome.estimator
     table = summary(outcome)
@@ -72,6 +74,7 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
         "sizes": getattr(estimator, "sizes_", estimator.responsibilities_.sum(axis=0)),
         "prices": getattr(estimator, "prices_", None),
         "duality_gap": getattr(estimator, "duality_gap_", None),
+        "size_bounds": _size_bounds(estimator) if outcome.constrained else None,
         "quantity": quantity,
         "shown": numbers,
         "means": getattr(estimator, "means_", None),
@@ -211,6 +214,12 @@ def _source(table: CsvTable, id: str | None) -> dict[str, Any]:
         "left_out_as": f"not {table.kind}",
         "dropped": table.dropped,
     }
+
+
+def _size_bounds(estimator: Any) -> dict[str, dict[str, list[Any]]]:
+    """Give what bounds came to, by resource."""
+    tables = estimator.size_bounds_.groupby(level="resource", sort=False)
+    return {name: table.replace({"bound": {"": None}}).to_dict(orient="list") for name, table in tables}
 
 
 def _intervals(table: pd.DataFrame, name: str) -> Float[np.ndarray, "k 2"] | None:

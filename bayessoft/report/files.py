@@ -20,7 +20,7 @@ def file_names(outcome: Outcome) -> dict[str, str]:
     """Name the files of a fit, by what they hold."""
     names = {"memberships": "memberships.csv"}
     if outcome.constrained:
-        names["memberships_constrained"] = "memberships_constrained.csv"
+        names |= {"memberships_constrained": "memberships_constrained.csv", "size_bounds": "size_bounds.csv"}
     names |= {"summary": "summary.csv", "model": store.INNER, "plot": "plot.png"}
     if outcome.distributed:
         names["posterior"] = "posterior.nc"
@@ -52,6 +52,7 @@ def write_fit(outcome: Outcome, document: Mapping[str, Any], folder: Path) -> No
         used = estimator.responsibilities_
         constrained = memberships_table(used, frame.index, outcome.id)
         write_table(constrained, folder / names["memberships_constrained"])
+        write_table(estimator.size_bounds_.reset_index(), folder / names["size_bounds"])
     summary(outcome).to_csv(folder / names["summary"], index_label="cluster")
     store.save(estimator, folder / names["model"], notes=outcome.notes)
     if estimator.fit_.mixture.family.SHOWN == "mean":

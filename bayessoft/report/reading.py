@@ -18,11 +18,19 @@ __all__ = ["read_for", "read_table"]
 ANSWERS = ("bernoulli", "categorical")  # families whose columns are answers, in words or numbers
 
 
-def read_table(path: Path, id: str | None, columns: Sequence[str] | None, drop_missing: bool, family: str) -> CsvTable:
-    """Read a table to be fitted: numbers, or answers and what they stand for."""
+def read_table(
+    path: Path,
+    id: str | None,
+    columns: Sequence[str] | None,
+    drop_missing: bool,
+    family: str,
+    resources: Sequence[str] = (),
+) -> CsvTable:
+    """Read a table to be fitted: numbers, or answers and what they stand for; and what rows take of capacities."""
+    given: Any = dict(id=id, columns=columns, drop_missing=drop_missing, resources=resources)
     if family in ANSWERS:
-        return readers.read_answers(path, id=id, columns=columns, drop_missing=drop_missing, two=family == "bernoulli")
-    return readers.read_csv(path, id=id, columns=columns, drop_missing=drop_missing)
+        return readers.read_answers(path, two=family == "bernoulli", **given)
+    return readers.read_csv(path, **given)
 
 
 def read_for(

@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bayessoft.core.demand import ROWS
 from bayessoft.errors import counted
 
 __all__ = ["print_diagnosis", "print_fit", "print_prediction"]
 
+OPEN = 1e-6  # share of the whole: a bound so near to it leaves all free
 SHORT = (1e-4, 1e9)  # numbers written without an exponent
 CELL = 14  # width of a cluster's column, when clusters are spread over several tables
 
@@ -28,14 +30,17 @@ def print_fit(document: Mapping[str, Any], console: Console) -> None:
     console : Console
         Where to print.
     """
+    under = document["size_bounds"] or {}
     lines: list[tuple[str, Sequence[str]]] = []
-    for name, text, key in (("rows", "{:.1f}", "size"), ("share", "{:.1%}", "weight")):
+    for name, text, key in ((ROWS, "{:.1f}", "size"), ("share", "{:.1%}", "weight")):
         lines.append((name, [text.format(value) for value in document[f"{key}s"]]))
         if intervals := document[f"{key}_intervals"]:
             between = [f"{text.format(low)} to {text.format(high)}" for low, high in intervals]
             lines.append((f"  {document['interval']:.0%} interval", between))
-    if document["prices"]:
-        lines.append(("price (nats a row)", [_number(price, 3) for price in document["prices"]]))
+        if name == ROWS and ROWS in under:
+            lines += _bounds(name, under[name])
+    for name in (name for name in under if name != ROWS):
+        lines += _bounds(name, under[name])
     head, title = len(lines), f"{document['quantity']} by column"
     deviations = document["standard_deviations"]
     for j, (name, values) in enumerate(document["shown"].items()):
@@ -90,6 +95,30 @@ def print_diagnosis(document: Mapping[str, Any], console: Console) -> None:
         console.print()
     for sentence in sentences:
         console.print(Text(sentence), soft_wrap=True)
+
+
+def _bounds(name: str, bounds: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
+    """Give the lines on a resource under bounds: amounts, unless they are sizes, what they may be, and prices."""
+    whole = sum(bounds["amount"])
+    sides = zip(bounds["low"], bounds["high"], bounds["bound"], strict=True)
+    lines: list[tuple[str, Sequence[str]]] = [("  bounds", [_side(*each, whole) for each in sides])]
+    if name != ROWS:
+        lines.insert(0, (name, [_bare(amount) for amount in bounds["amount"]]))
+    if None not in bounds["price"]:
+        what = "a row" if name == ROWS else "a unit"
+        lines.append((f"  price (nats {what})", [_number(price, 3) for price in bounds["price"]]))
+    return lines
+
+
+def _side(low: float, high: float, active: str | None, whole: float) -> str:
+    """Write what an amount may be, an active bound with a star."""
+    stars = {side: "*" if active == side else "" for side in ("low", "high")}
+    least, most = (f"{_bare(value)}{stars[name]}" for name, value in (("low", low), ("high", high)))
+    if active == "fixed":
+        return f"{least}*"
+    if high >= whole * (1 - OPEN):
+        return f"{least} or more" if low > 0 else "any"
+    return f"{least} to {most}" if low > 0 else f"up to {most}"
 
 
 def _print_quantities(checks: Mapping[str, Any], limits: Mapping[str, Any], console: Console) -> None:
@@ -190,6 +219,12 @@ def _number(value: float | None, digits: int) -> str:
     if not SHORT[0] <= abs(rounded) < SHORT[1]:
         return f"{value:.{digits - 1}e}"
     return f"{rounded:.{max(0, digits - 1 - _exponent(rounded))}f}"
+
+
+def _bare(value: float) -> str:
+    """Write a number in four digits, without zeros that say nothing."""
+    text = _number(value, 4)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _spread(mean: float, deviation: float) -> str:

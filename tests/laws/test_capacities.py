@@ -13,6 +13,7 @@ from bayessoft.core.capacity import Several
 from bayessoft.core.certificate import certificate
 from bayessoft.core.pivots import best_prices
 from bayessoft.core.sweep import with_beside
+from bayessoft.errors import OptionError
 
 from .worlds import MEMBERS, laid_out, parameters, points, proportions, rowwise, start
 
@@ -171,3 +172,14 @@ def test_pivots_end_where_the_model_is_smallest(seed):
         after = sizes + hessian @ (found - prices)
         wanted = np.where(found > 0, low, np.where(found < 0, high, np.clip(after, low, high)))
         np.testing.assert_allclose(after, wanted, atol=1e-6)  # of numbers up to 100, at a condition of 1e5
+
+
+def test_resources_have_names_that_tell_them_apart():
+    with pytest.raises(OptionError, match="named 'rows', as numbers of rows are: pass another name"):
+        Capacity([1.0, 2.0], high=2.0, name="rows")
+    one, other = Capacity([1.0, 2.0], high=2.0), Capacity([2.0, 1.0], high=2.0)
+    found = Several((one, Between(1), other, Capacity([2.0, 1.0], high=2.0, name="resource 2"))).parts
+    assert [getattr(part, "name", None) for part in found] == ["resource", None, "resource 2", "resource 2 2"]
+    assert found[0] is one
+    np.testing.assert_array_equal(found[2].resource, other.resource)
+    assert Several(found).parts == found

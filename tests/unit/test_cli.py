@@ -28,7 +28,7 @@ from bayessoft.families.poisson import Poisson
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.inference import ENGINES
 from bayessoft.inference.gibbs import Gibbs
-from bayessoft.report import base, console, document, runtime, settings, tables
+from bayessoft.report import base, bounds, console, document, runtime, settings, tables
 
 ROOT = Path(__file__).parents[2]
 PENGUINS = ROOT / "examples" / "data" / "penguins.csv"
@@ -192,11 +192,74 @@ def test_sizes_give_constrained_memberships_and_prices(run, small):
     assert list(free) == list(bound)
     np.testing.assert_allclose(bound[["cluster_0", "cluster_1"]].sum(), found["sizes"], atol=1e-3)
     assert store.load(out).sizes.sizes == (15.0, 9.0)
+    assert found["size_bounds"]["rows"]["bound"] == ["fixed", "fixed"]
+    np.testing.assert_array_equal(found["size_bounds"]["rows"]["price"], found["prices"])
     tables.print_fit(found, console.standard_output())
     code, _, shown = run(*arguments, "--sizes", "0.6,0.4", "--force")
     assert code == 2
     assert "sizes sum to 1 but the rows sum to 24" in shown
     assert "unit='share' is 40%" in shown
+
+
+def test_capacities_bind_and_are_priced(run, small):
+    """A column that is no feature bounds the fit, with the rows that are complete in it alone."""
+    out = small.parent / "out"
+    table = pd.read_csv(small)
+    table["load"] = np.arange(24) % 5 + 1.0
+    table.loc[[1, 5], "load"] = np.nan
+    table.to_csv(small, index=False)
+    arguments = ["fit", small, "--id", "name", "--components", 2, "--drop-missing", "--out", out]
+    capacities = ["--capacity", "load=:55%", "--capacity", "b=20:", "--min-size", 7]
+    code, printed, _ = run(*arguments, "--columns", "a,b", *capacities, "--prior", "weak", "--force", "--json")
+    assert code == 2
+    assert printed == ""  # b is below 0 somewhere
+    table["b"] -= table["b"].min()
+    table.to_csv(small, index=False)
+    code, printed, _ = run(*arguments, "--columns", "a,b", *capacities, "--prior", "weak", "--quiet", "--json")
+    assert code == 0
+    found = json.loads(printed)
+    assert (found["n"], found["dropped"], found["columns"]) == (22, 2, ["a", "b"])
+    assert found["options"]["capacity"] == ["load=:55%", "b=20:"]
+    kept = table.dropna(subset="load")
+    held = pd.read_csv(out / "memberships_constrained.csv")
+    assert list(held["name"]) == list(kept["name"])
+    amounts = kept["load"].to_numpy() @ held[["cluster_0", "cluster_1"]].to_numpy()
+    np.testing.assert_allclose(found["size_bounds"]["load"]["amount"], amounts, rtol=1e-8)
+    assert max(amounts) <= 0.55 * kept["load"].sum() * (1 + 1e-6)
+    assert list(found["size_bounds"]) == ["rows", "load", "b"]
+    written = pd.read_csv(out / "size_bounds.csv", index_col=["resource", "cluster"], keep_default_na=False)
+    expected = store.load(out).size_bounds_
+    pd.testing.assert_frame_equal(written, expected, rtol=1e-9, check_dtype=False)
+    summary = pd.read_csv(out / "summary.csv", index_col="cluster")
+    np.testing.assert_allclose(summary["load price"], expected.loc["load", "price"])
+    assert set(found["files"].values()) == entries(out)
+
+
+def test_a_capacity_is_shown_in_brief(capsys):
+    sides = {
+        "low": [0.0, 10.0, 20.0],
+        "high": [100.0, 60.0, 20.0],
+        "amount": [20.0, 60.0, 20.0],
+        "price": [0, -0.25, 1],
+    }
+    lines = tables._bounds("load", sides | {"bound": [None, "high", "fixed"]})
+    assert lines == [
+        ("load", ["20", "60", "20"]),
+        ("  bounds", ["any", "10 to 60*", "20*"]),
+        ("  price (nats a unit)", ["0", "-0.250", "1.00"]),
+    ]
+    counts = {"low": [5.0, 0.0], "high": [12.0, 7.5], "amount": [5.0, 7.0], "price": [None, None]}  # of draws
+    assert tables._bounds("rows", counts | {"bound": ["low", None]}) == [("  bounds", ["5* or more", "up to 7.5"])]
+
+
+def test_prediction_is_free_of_a_capacity(run, small):
+    out, predicted = small.parent / "out", small.parent / "m.csv"
+    options = ["--columns", "b", "--capacity", "c=:60%", "--drop-missing", "--inference", "svi"]
+    assert run("fit", small, "--id", "name", "--components", 2, "--out", out, "--quiet", *options)[0] == 0
+    pd.read_csv(small)[["name", "b"]].to_csv(small, index=False)  # who predicts need not know the resource
+    assert run("predict", out, small, "--out", predicted, "--quiet")[0] == 0
+    free = pd.read_csv(out / "memberships.csv").set_index("name")
+    pd.testing.assert_frame_equal(pd.read_csv(predicted).set_index("name").loc[free.index], free, rtol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ["gibbs", pytest.param("nuts", marks=pytest.mark.statistical)])
@@ -541,6 +604,32 @@ def test_a_truncated_model_is_refused(run, fitted, tmp_path):
         (["--sizes", "1,"], 2, "--sizes is '1,': give numbers"),
         (["--min-size", "3", "--max-size", "40%"], 2, "--min-size 3 and --max-size 40% mix rows and shares"),
         (["--sizes", "12,12", "--max-size", "9"], 2, "--sizes fixes what --max-size would bound"),
+        (["--capacity", "lod=:9"], 1, "has no column 'lod'"),
+        (["--columns", "a", "--capacity", "colour=:9"], 1, "column 'colour' is not numeric"),
+        (["--columns", "a", "--capacity", "c=:9"], 1, "1 missing cell in 1 of 24 rows: line 5 column 'c': leave such"),
+        (["--id", "name", "--capacity", "name=:9"], 1, "column 'name' is the id"),
+        (["--columns", "a", "--capacity", "b=:9"], 2, "column 'b' goes down to -"),
+        (["--capacity", "c"], 2, "--capacity is 'c': give COLUMN=LOW:HIGH, such as load=:120"),
+        (["--capacity", "c=9"], 2, "give COLUMN=LOW:HIGH"),
+        (["--capacity", "c=:"], 2, "one side may be empty, which leaves it open"),
+        (["--capacity", "c=1:2:3"], 2, "give COLUMN=LOW:HIGH"),
+        (["--capacity", "=1:2"], 2, "give COLUMN=LOW:HIGH"),
+        (["--capacity", "c=few:9"], 2, "LOW of --capacity c=few:9 is 'few': give numbers"),
+        (["--capacity", "c=:9,40%"], 2, "HIGH of --capacity c=:9,40% mixes amounts (9) and shares (40%)"),
+        (["--capacity", "c=1:40%"], 2, "--capacity c=1:40% mixes amounts and shares"),
+        (["--capacity", "c=9:1"], 2, "--capacity c=9:1 has a LOW above its HIGH"),
+        (["--capacity", "c=1,3:2"], 2, "has a LOW above its HIGH"),
+        (["--capacity", "c=-1:5"], 2, "has -1: give finite numbers from 0 up"),
+        (["--capacity", "c=:140%"], 2, "has 140%: give finite numbers from 0 to 100%"),
+        (["--capacity", "c=:nan"], 2, "has nan: give finite numbers"),
+        (["--capacity", "c=:1,2,3"], 2, "--capacity c: HIGH has 3 numbers but there are 2 clusters"),
+        (["--capacity", "c=:9", "--capacity", "c=1:"], 2, "--capacity bounds 'c' twice"),
+        (
+            ["--capacity", "c=:9", "--inference", "gibbs"],
+            2,
+            "--capacity is for --inference em or cavi or svi, not gibbs",
+        ),
+        (["--columns", "a", "--drop-missing", "--capacity", "c=:9"], 2, "high bounds sum to 18, less than the"),
     ],
 )
 def test_refusals(run, small, options, code, words):
@@ -666,7 +755,7 @@ def test_version(run):
     ],
 )
 def test_sizes_are_read(text, expected):
-    assert settings._size_list("--sizes", text) == expected
+    assert bounds.numbers_of("--sizes", text) == expected
 
 
 def test_a_path_or_a_message_is_no_markup(run, tmp_path):

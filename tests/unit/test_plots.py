@@ -7,13 +7,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy.special import kl_div
 
-from bayessoft import plots
+from bayessoft import plots, size_plots
+from bayessoft.core.sizes import Between
 from bayessoft.errors import OptionError
 from bayessoft.estimators.mixture_model import MixtureModel
 
@@ -290,3 +291,130 @@ def test_a_gaussian_model_is_drawn_as_a_gaussian_mixture():
     np.testing.assert_array_equal(means, fitted.parameters_["means"])
     np.testing.assert_array_equal(covariances, fitted.parameters_["covariances"])
     assert len(ellipses(plots.memberships(fitted, X))) == 4
+
+
+# --- sizes
+
+
+def bounds_table(*resources: tuple[str, list, list, list, list, list]) -> SimpleNamespace:
+    """What the plot of sizes asks of an estimator: for each resource its name, low, high, amount, bound and price."""
+    tables = {
+        name: pd.DataFrame(dict(zip(("low", "high", "amount", "bound", "price"), columns, strict=True)))
+        for name, *columns in resources
+    }
+    return SimpleNamespace(size_bounds_=pd.concat(tables, names=["resource", "cluster"]))
+
+
+SIZES = bounds_table(
+    ("rows", [0.0, 20.0, 20.0], [100.0, 100.0, 30.0], [50.0, 20.0, 30.0], ["", "low", "high"], [0.0, 0.531, -0.02]),
+    ("$load$", [0.0, 5.0, 2.0], [7.0, 5.0, 9.0], [1.0, 5.0, 4.0], ["", "fixed", ""], [0.0, 1.5, 0.0]),
+)
+
+
+def marks(ax, shade: str) -> set[tuple[float, float]]:
+    """Bound and cluster of the marks of a colour."""
+    drawn = [found for found in ax.collections if isinstance(found, LineCollection)]
+    drawn = [found for found in drawn if len(found.get_segments()) and to_rgb(shade) == tuple(found.get_color()[0][:3])]
+    return {(segment[0, 0], round(segment[:, 1].mean(), 9)) for found in drawn for segment in found.get_segments()}
+
+
+def test_sizes_are_bars_in_bands_with_prices():
+    ax = plots.sizes(SIZES)
+    bands, bars = ax.containers
+    assert [bar.get_width() for bar in bars] == [50, 20, 30]
+    assert [to_rgb(bar.get_facecolor()[:3]) for bar in bars] == [to_rgb(shade) for shade in plots.COLOURS[:3]]
+    top = ax.get_xlim()[1]
+    assert top > 50
+    assert [(band.get_x(), band.get_x() + band.get_width()) for band in bands] == [(0, top), (20, top), (20, 30)]
+    assert marks(ax, size_plots.ACTIVE) == {(20, 1), (30, 2)}
+    assert marks(ax, size_plots.IDLE) == {(20, 2)}
+    assert [text.get_text() for text in ax.texts] == [
+        "not binding",
+        "0.53 nats per row",
+        "\N{MINUS SIGN}0.02 nats per row",
+    ]
+    assert [text.xy[1] for text in ax.texts] == [0, 1, 2]
+    assert lines(ax) == ["cluster 0", "cluster 1", "cluster 2"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["allowed", "active bound", "bound"]
+
+
+def test_a_resource_is_chosen_and_axes_are_kept(tmp_path):
+    left, right = Figure(layout="constrained").subplots(1, 2)
+    assert plots.sizes(SIZES, resource="$load$", ax=right) is right
+    assert not left.containers
+    assert right.get_xlabel() == "sum of $load$"
+    assert [text.get_text() for text in right.texts] == ["not binding", "1.5 nats per unit", "not binding"]
+    assert marks(right, size_plots.ACTIVE) == {(5, 1)}
+    plots.save(plots.sizes(SIZES, ax=left), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(OptionError, match=r"resource is 'hours': choose from 'rows', '\$load\$'"):
+        plots.sizes(SIZES, resource="hours")
+    with pytest.raises(OptionError, match="there are none: fit with sizes="):
+        plots.sizes(MixtureModel(2, random_state=0).fit(X))
+
+
+def test_draws_have_bounds_without_prices():
+    nan = [np.nan] * 3
+    ax = plots.sizes(bounds_table(("rows", [5.0] * 3, [60.0] * 3, [5.0, 60.0, 35.0], ["low", "high", ""], nan)))
+    assert [text.get_text() for text in ax.texts] == ["at its low bound", "at its high bound", "not binding"]
+    ax = plots.sizes(bounds_table(("rows", [5.0] * 3, [5.0] * 3, [5.0] * 3, ["fixed"] * 3, nan)))
+    assert [text.get_text() for text in ax.texts] == ["fixed"] * 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["active bound"]
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e12])
+def test_texts_of_sizes_stay_apart(scale):
+    k = 20
+    amount = np.linspace(1, 2, k) * scale
+    prices = np.linspace(-5, 5, k) / scale
+    table = bounds_table(("a name " * 9, amount / 2, amount * 1.5, amount, ["high"] * k, prices))
+    ax = plots.sizes(table)
+    figure = ax.get_figure()
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in [*ax.texts, *ax.get_legend().get_texts()]]
+    assert all(not one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert min(box.x0 for box in boxes[:k]) > ax.bbox.x1
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+    assert max(box.y1 for box in boxes) <= figure.bbox.y1
+
+
+def test_a_curve_has_strokes_whose_slope_is_minus_the_price(tmp_path):
+    found = {
+        "objective": [-9.0, -5.0, -5.5],
+        "price": [-1.0, 0.0, -0.25],
+        "status": ["CONVERGED"] * 2 + ["NOT_CONVERGED"],
+    }
+    ax = plots.size_curve(pd.DataFrame(found, index=pd.Index([10.0, 16.0, 13.0], name="high")))
+    curve, ended, stopped = ax.get_lines()
+    np.testing.assert_array_equal(curve.get_xydata(), [[10, -9], [13, -5.5], [16, -5]])
+    np.testing.assert_array_equal(ended.get_xydata(), [[10, -9], [16, -5]])
+    np.testing.assert_array_equal(stopped.get_xydata(), [[13, -5.5]])
+    strokes = ax.collections[0].get_segments()
+    for stroke, middle, price in zip(strokes, curve.get_xydata(), [-1.0, -0.25, 0.0], strict=True):
+        (x0, y0), (x1, y1) = stroke
+        assert (y1 - y0) / (x1 - x0) == pytest.approx(-price)
+        np.testing.assert_allclose(stroke.mean(0), middle)
+    assert strokes[0][1, 0] < strokes[1][0, 0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("high bound", "objective in nats")
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["fit", "fit that has not converged", "slope: minus the price"]
+    one = plots.size_curve(pd.DataFrame(found).iloc[:1], ax=Figure().subplots())
+    plots.save(one, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(OptionError, match="the table lacks 'price', 'status'"):
+        plots.size_curve(pd.DataFrame({"objective": [1.0]}))
+
+
+def test_what_a_fit_found_is_drawn():
+    rows = np.vstack([RNG.normal(9 * j, 1, (30 + 20 * j, 2)) for j in range(2)])
+    fitted = MixtureModel(2, sizes=Between(low=38), random_state=0).fit(rows)
+    ax = plots.sizes(fitted)
+    table = fitted.size_bounds_
+    assert [bar.get_width() for bar in ax.containers[1]] == table["amount"].to_list()
+    assert sorted(marks(ax, size_plots.ACTIVE)) == [(38, list(table["bound"]).index("low"))]
+    smaller = int(np.argmax(table["price"]))
+    curve = fitted.size_curve(rows, smaller, [32, 36, 38])
+    drawn = plots.size_curve(curve).get_lines()[0]
+    np.testing.assert_array_equal(drawn.get_ydata(), curve["objective"])
