@@ -41,7 +41,7 @@ FLOORS = (
     ("core.sweep", "core.pivots", "core.assignment", "core.demand"),
     ("core.sizes", "core.dual", "core.distributions", "core.allocate"),
     ("core.rearrange", "core.capacity", "core.certificate", "core.feasible"),
-    ("core.scores",),
+    ("core.scores", "core.rounding"),
     ("mixture", "status"),
     ("posteriors",),
     ("fit",),

@@ -67,11 +67,16 @@ def _corrected(rows: Tiles, bounds: Bounds, dual: Dual) -> tuple[Callable[[Array
     """Give a map to feasible memberships near those under the prices, and whether there is one.
 
     Memberships ``r (1 + v - sum_j r_j v_j)`` sum to 1, and with ``v[n, k] = sum_c a[n, c] t[c, k]`` change the sizes by
-    the Hessian times t, exactly: where t is small enough for them to stay above 0, they are allowed.
+    the Hessian times t, exactly: where t is small enough for them to stay above 0, they are allowed. Only sizes at a
+    bound are brought there, so that others take what is left.
     """
-    wanted = (bounds.nearest(dual.sizes) - dual.sizes).reshape(-1)
-    tilt = jnp.linalg.pinv(dual.hessian, hermitian=True) @ wanted
-    left = jnp.abs(dual.hessian @ tilt - wanted).max()
+    sizes = dual.sizes.reshape(-1)
+    low, high, inside = (each.reshape(-1) for each in (bounds.low, bounds.high, bounds.nearest(dual.sizes)))
+    active = (low == high) | (dual.prices.reshape(-1) != 0)
+    matrix = jnp.where(active[:, None] & active, dual.hessian, 0.0)
+    tilt = jnp.linalg.pinv(matrix, hermitian=True) @ jnp.where(active, jnp.clip(inside, low, high) - sizes, 0.0)
+    after = sizes + dual.hessian @ tilt
+    left = jnp.maximum(jnp.maximum(low - after, after - high).max(), 0.0)
     tilt = tilt.reshape(dual.sizes.shape)
     small = jnp.sum(reach(rows, bounds) * jnp.ptp(tilt, axis=-1, keepdims=True)) <= 1
     met = left <= 0.1 * tolerance(rows.x.dtype) * rows.w.sum()

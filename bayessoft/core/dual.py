@@ -331,14 +331,14 @@ def first_prices(
     all rows takes many passes; scores of a sample are computed once and cost nothing afterwards. Of long tables, a
     larger sample comes next.
     """
-    sample = _sample(rows, SAMPLE)
-    x, w, beside = jax.tree.map(lambda each: each[0], (sample.x, sample.w, sample.beside))
-    scores, total = family.tile_scores(parameters, x, False), rows.w.sum()
+    sample, total = _sample(rows, SAMPLE), rows.w.sum()
+    scores = lax.map(lambda x: family.tile_scores(parameters, x, False), sample.x)
 
     def loss(prices: Array) -> Array:
         corner = SMOOTHING * jax.nn.softplus(-prices / SMOOTHING)
         linear = prices * bounds.low - (bounds.high - bounds.low) * corner
-        return (jnp.sum(w * assign(scores, log_weights, prices, beside)[0]) - jnp.sum(linear)) / total
+        found = jax.vmap(lambda own, beside: assign(own, log_weights, prices, beside)[0])(scores, sample.beside)
+        return (jnp.sum(sample.w * found) - jnp.sum(linear)) / total
 
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
@@ -363,12 +363,21 @@ def first_prices(
 
 
 def _sample(rows: Tiles, size: int) -> Tiles:
-    """Give about so many of the rows, evenly taken, in one tile, that weigh as much as all."""
-    stride = -(-rows.w.size // size)
-    x, beside = jax.tree.map(
-        lambda each: jnp.moveaxis(each, 1, 0).reshape(each.shape[1], -1)[None, :, ::stride], (rows.x, rows.beside)
-    )
-    w = rows.w.reshape(1, -1)[:, ::stride]
+    """Give about so many of the rows, evenly taken, that weigh as much as all."""
+    count, t = rows.w.shape
+    stride = -(-count * t // size)
+    number = -(-count * t // stride)
+    t = min(t, number)
+    filling = -number % t
+
+    def taken(each: Array) -> Array:
+        """Take rows of (T, t), or columns of (T, d, t)."""
+        flat = jnp.moveaxis(each, -2, 0) if each.ndim == 3 else each[None]
+        some = jnp.pad(flat.reshape(len(flat), -1)[:, ::stride], ((0, 0), (0, filling)), mode="edge")
+        return jnp.moveaxis(some.reshape(len(flat), -1, t), 1, 0)
+
+    x, beside = jax.tree.map(taken, (rows.x, rows.beside))
+    w = taken(rows.w)[:, 0] * (jnp.arange(number + filling) < number).reshape(-1, t)
     return Tiles(x, w * (rows.w.sum() / jnp.maximum(w.sum(), jnp.finfo(w.dtype).tiny)), rows.radius, beside)
 
 

@@ -16,8 +16,9 @@ from bayessoft.core.assignment import best_labels
 from bayessoft.core.capacity import Capacity, Several
 from bayessoft.core.demand import ROWS, SizeResult, match
 from bayessoft.core.feasible import refuse_clash
+from bayessoft.core.rounding import rounded
 from bayessoft.core.scores import met, under_prices
-from bayessoft.core.sizes import Between, Fixed, SizeConstraint
+from bayessoft.core.sizes import Between, Fixed, RowConstraint, SizeConstraint
 from bayessoft.data.rows import Rows, evidence_of
 from bayessoft.diagnostics.prices import price_draws
 from bayessoft.errors import OptionError
@@ -87,7 +88,7 @@ class Assigning:
             allowed. Otherwise memberships, the closest to the free ones whose sums are allowed.
         sizes : Fixed, Between, Capacity, a list of these, or None
             What holds for these rows; the i-th bounds are those of cluster i, whatever their `order`. None leaves sizes
-            free. Labels take bounds on numbers of rows alone.
+            free.
         sample_weight : array of shape (n,), optional
             Weight of each row, where memberships are asked for.
         evidence : array of shape (n, k), optional
@@ -99,7 +100,7 @@ class Assigning:
         -------
         labels : array of shape (n,), int, or memberships : array of shape (n, k)
         gap : float
-            Only with `return_gap`; 0 up to rounding.
+            Only with `return_gap`; 0 up to rounding, but for labels under capacities.
 
         Raises
         ------
@@ -108,7 +109,9 @@ class Assigning:
 
         Notes
         -----
-        Labels are exact for any number of rows: a minimum-cost flow, see `bayessoft.core.assignment`.
+        Labels by numbers of rows are the best ones, however many rows there are: a minimum-cost flow. With capacities
+        the problem is hard: up to 20 000 rows times clusters branch and bound has 20 seconds, of more labels under
+        prices are mended and improved row by row, and the gap tells how far from the best they can be.
         """
         check_is_fitted(self, "fit_")
         data = self._known(X, sample_weight)
@@ -122,8 +125,15 @@ class Assigning:
         if sample_weight is not None:
             raise OptionError("sample_weight counts for memberships alone: leave it out, or pass hard=False")
         n, k = scores.shape
-        low, high = (np.zeros(k, int), np.full(k, n)) if constraint is None else constraint.counts(k, n, True)
-        found = best_labels(scores, low, high)
+        if constraint is None:
+            found = best_labels(scores, np.zeros(k, int), np.full(k, n))
+        elif isinstance(constraint, RowConstraint):
+            found = best_labels(scores, *constraint.counts(k, n, True))
+        else:
+            demand = constraint.demand(k, data.weights)
+            assert demand.resources is not None
+            prices = _met(scores, data.weights, constraint)[1].prices * demand.units[:, None]
+            found = rounded(scores.astype(np.float64), demand, prices, demand.resources)
         return (found.labels, found.gap) if return_gap else found.labels
 
     def _scores(self, data: Rows, evidence: Any) -> Float[np.ndarray, "n k"]:
