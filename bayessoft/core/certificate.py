@@ -11,7 +11,7 @@ from jax.scipy.special import xlogy
 
 from bayessoft.core.assign import Beside, assign
 from bayessoft.core.dual import Bounds, Dual, reach, tolerance
-from bayessoft.core.sweep import Tiles, either_form, over_tiles
+from bayessoft.core.sweep import Tiles, over_tiles
 from bayessoft.families.family import SweptFamily
 from bayessoft.numerics import HIGHEST
 
@@ -29,24 +29,21 @@ def certificate(
     if dual.sizes.size == len(log_weights) and (rows.beside is None or rows.beside.evidence is None):
         ways.append(_mixed(bounds, dual))
 
-    def pass_(fast: bool) -> Array:
-        def tile(x: Array, w: Array, beside: Beside | None) -> Array:
-            scores = family.tile_scores(parameters, x, fast)
-            r = assign(scores, log_weights, dual.prices, beside)[1]
-            scores = scores + log_weights[:, None]
-            if beside is not None and beside.evidence is not None:
-                scores = scores + beside.evidence
+    def tile(x: Array, w: Array, beside: Beside | None) -> Array:
+        scores = family.tile_scores(parameters, x, False)
+        r = assign(scores, log_weights, dual.prices, beside)[1]
+        scores = scores + log_weights[:, None]
+        if beside is not None and beside.evidence is not None:
+            scores = scores + beside.evidence
 
-            def primal(q: Array) -> Array:
-                expected = jnp.where(q > 0, q * scores, 0.0)
-                return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
+        def primal(q: Array) -> Array:
+            expected = jnp.where(q > 0, q * scores, 0.0)
+            return jnp.sum(w * jnp.sum(expected - xlogy(q, q), axis=0))
 
-            return jnp.stack([primal(allowed(r, beside)) for allowed, _ in ways])
+        return jnp.stack([primal(allowed(r, beside)) for allowed, _ in ways])
 
-        return over_tiles(tile, rows, rows.beside)
-
-    primals, found = either_form(family, parameters, rows, pass_), jnp.stack([found for _, found in ways])
-    return jnp.min(jnp.where(found, dual.value - primals, jnp.inf))
+    primals = over_tiles(tile, rows, rows.beside, unrolled=False)  # once, where compiling takes longer than computing
+    return jnp.min(jnp.where(jnp.stack([found for _, found in ways]), dual.value - primals, jnp.inf))
 
 
 def _mixed(bounds: Bounds, dual: Dual) -> tuple[Callable[[Array, Beside | None], Array], Array]:

@@ -29,7 +29,7 @@ from jaxtyping import Float
 
 from bayessoft.core.assign import Beside, assign
 from bayessoft.core.pivots import best_prices
-from bayessoft.core.sweep import Tiles, either_form, over_tiles
+from bayessoft.core.sweep import LONG, Tiles, either_form, over_tiles
 from bayessoft.families.family import SweptFamily, pytree
 from bayessoft.numerics import HIGHEST
 
@@ -100,9 +100,9 @@ def tolerance(dtype: Any) -> float:
 
 
 def _dual_pass(
-    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, prices: Array
+    family: SweptFamily, parameters: Any, log_weights: Array, rows: Tiles, prices: Array, plain: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Sum of log-normalisers, sizes, and the Hessian, in one pass."""
+    """Sum of log-normalisers, sizes, and the Hessian, in one pass; `plain` as of `sweep`."""
 
     def pass_(fast: bool) -> tuple[Array, Array, Array]:
         def tile(x: Array, w: Array, beside: Beside | None) -> tuple[Array, Array, Array, Array | None]:
@@ -118,13 +118,14 @@ def _dual_pass(
             overlap = jnp.einsum("it,jt->ij", weighted, taken, precision=HIGHEST)
             return jnp.sum(w * log_normaliser), weighted.sum(1), overlap, square
 
-        value, sizes, overlap, square = over_tiles(tile, rows, rows.beside)
+        narrow = rows.w.shape[1] > LONG  # of wide rows the passes of a solve would take too much memory
+        value, sizes, overlap, square = over_tiles(tile, rows, rows.beside, unrolled=narrow)
         if square is None:
             return value, sizes, jnp.diag(sizes) - overlap
         own = jnp.einsum("cdk,kj->ckdj", square, jnp.eye(square.shape[-1], dtype=square.dtype))
         return value, sizes.reshape(prices.shape), own.reshape(overlap.shape) - overlap
 
-    return either_form(family, parameters, rows, pass_)
+    return pass_(False) if plain else either_form(family, parameters, rows, pass_)
 
 
 def natural_sizes(
@@ -135,7 +136,7 @@ def natural_sizes(
     if of_several:
         assert rows.beside is not None and rows.beside.resources is not None
         shape = (rows.beside.resources.shape[1], *shape)
-    return _dual_pass(family, parameters, log_weights, rows, jnp.zeros(shape, rows.x.dtype))[1]
+    return _dual_pass(family, parameters, log_weights, rows, jnp.zeros(shape, rows.x.dtype), plain=True)[1]
 
 
 def reach(rows: Tiles, bounds: Bounds) -> Array:

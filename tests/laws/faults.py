@@ -98,8 +98,9 @@ def forgetful_about(original: Any) -> Any:
 
 
 def without_last_tile(original: Any) -> Any:
-    def over_tiles(tile: Any, rows: Any, *more: Any) -> Any:
-        return original(tile, replace(rows, x=rows.x[:-1], w=rows.w[:-1]), *jax.tree.map(lambda a: a[:-1], more))
+    def over_tiles(tile: Any, rows: Any, *more: Any, **options: Any) -> Any:
+        fewer = jax.tree.map(lambda a: a[:-1], more)
+        return original(tile, replace(rows, x=rows.x[:-1], w=rows.w[:-1]), *fewer, **options)
 
     return over_tiles
 
@@ -164,8 +165,8 @@ def priceless(original: Any) -> Any:
 
 
 def first_row_heavier(original: Any) -> Any:
-    def over_tiles(tile: Any, rows: Any, *more: Any) -> Any:
-        return original(tile, replace(rows, w=rows.w.at[0, 0].multiply(2.0)), *more)
+    def over_tiles(tile: Any, rows: Any, *more: Any, **options: Any) -> Any:
+        return original(tile, replace(rows, w=rows.w.at[0, 0].multiply(2.0)), *more, **options)
 
     return over_tiles
 
