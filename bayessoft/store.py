@@ -192,9 +192,11 @@ def notes(path: str | os.PathLike[str]) -> dict[str, str | None]:
 
 
 def _storable(parameter: Any) -> Any:
-    """Replace a generator object by None, and a path by its text."""
+    """Replace a generator object by None, a path by its text, and a table by its numbers."""
     if isinstance(parameter, (np.random.RandomState, np.random.Generator)):
         return None
+    if hasattr(parameter, "to_numpy"):
+        return parameter.to_numpy()
     return os.fspath(parameter) if isinstance(parameter, os.PathLike) else parameter
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, permutations
 from typing import Any
 
@@ -10,7 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from bayessoft.core.demand import ROWS, Demand, together
-from bayessoft.core.sizes import SUM_TOLERANCE, RowConstraint, SizeConstraint, bounds_of, check_words, one_or_each
+from bayessoft.core.sizes import (
+    SUM_TOLERANCE,
+    RowConstraint,
+    SizeConstraint,
+    bounds_of,
+    by_name,
+    check_words,
+    one_or_each,
+)
 from bayessoft.errors import OptionError
 
 __all__ = ["Capacity", "Several"]
@@ -26,7 +35,7 @@ class Capacity(SizeConstraint):
         What each row takes, >= 0; of a pandas Series the name is kept. A row of weight 2 takes twice of it.
     low, high : float, sequence of float or None
         Lowest and highest amount of each cluster; a number serves every cluster, None (also inside a sequence) leaves a
-        side open.
+        side open. A mapping states them by the names of clusters.
     unit : {"amount", "share"}
         Amounts, as of the resource, or shares of its sum.
     order : {"any", "given"}
@@ -50,9 +59,11 @@ class Capacity(SizeConstraint):
     unit: str = "amount"
     order: str = "any"
     name: str | None = None
+    clusters: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check what can be checked without a table."""
+        by_name(self, "low", "high")
         check_words(self.unit, self.order, ("amount", "share"))
         named = self.name or getattr(self.resource, "name", None)
         object.__setattr__(self, "name", "resource" if named is None else str(named))
@@ -119,6 +130,12 @@ class Several(SizeConstraint):
         if len({part.order for part in self.parts}) > 1:
             raise OptionError("order differs among the constraints: pass 'given' to all of them, or 'any'")
         object.__setattr__(self, "parts", _told_apart(self.parts))
+
+    def ordered(self, names: Sequence[str] | None) -> Several:
+        parts = tuple(part.ordered(names) for part in self.parts)
+        if any(part.clusters is not None for part in self.parts):  # the order of names is that of all parts
+            parts = tuple(replace(part, order="given") for part in parts)  # type: ignore[type-var]
+        return Several(parts)
 
     @property
     def order(self) -> str:  # type: ignore[override] # of all parts

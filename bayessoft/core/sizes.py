@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -12,10 +12,20 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayessoft.core.demand import ROWS, Demand
-from bayessoft.errors import OptionError
+from bayessoft.errors import OptionError, listed
 from bayessoft.families.weights import Dirichlet
 
-__all__ = ["Between", "Fixed", "Near", "RowConstraint", "SizeConstraint", "bounds_of", "check_words", "one_or_each"]
+__all__ = [
+    "Between",
+    "Fixed",
+    "Near",
+    "RowConstraint",
+    "SizeConstraint",
+    "bounds_of",
+    "by_name",
+    "check_words",
+    "one_or_each",
+]
 
 SUM_TOLERANCE = 1e-6  # relative: sums of decimals such as 0.1 + 0.2 + 0.7 are not exact
 
@@ -24,11 +34,42 @@ class SizeConstraint(ABC):
     """Bounds on sizes: on expected ones, ``sum_n w[n] r[n, k]``, or on counts, as the engine takes them."""
 
     order: str
+    clusters: tuple[str, ...] | None = None
+    """The names of the clusters that sizes were stated for, in their order; None where they were stated by place."""
 
     @property
     @abstractmethod
     def pinned(self) -> bool:
         """Whether the constraint states every number of rows exactly."""
+
+    def ordered(self, names: Sequence[str] | None) -> SizeConstraint:
+        """Give the constraint with its sizes in the order of the clusters' names, where it states them by name.
+
+        Raises
+        ------
+        OptionError
+            Names that no cluster has, or a fixed size missing; or nothing tells the clusters' names.
+        """
+        if self.clusters is None:
+            return self
+        if names is None:
+            raise OptionError(
+                f"sizes are stated for {listed(self.clusters)}, and nothing says which cluster is which: pass evidence "
+                "with these names of columns, or means_init with these names of rows, as DataFrames"
+            )
+        if odd := [name for name in self.clusters if name not in names]:
+            raise OptionError(f"there is no cluster {odd[0]!r}: they are {listed(list(names))}")
+        sides = {}
+        for side in ("sizes", "low", "high"):
+            value = getattr(self, side, None)
+            if isinstance(value, tuple):
+                stated = dict(zip(self.clusters, value, strict=True))
+                sides[side] = tuple(stated.get(name) for name in names)
+        if None in sides.get("sizes", ()):
+            raise OptionError(
+                f"sizes are stated for {listed(self.clusters)} of {listed(list(names))}: pass all of them"
+            )
+        return replace(self, **sides, clusters=None, order="given")  # type: ignore[type-var] # all are dataclasses
 
     @abstractmethod
     def demand(self, k: int, weights: Float[np.ndarray, " n"]) -> Demand:
@@ -102,8 +143,8 @@ class Fixed(RowConstraint):
 
     Parameters
     ----------
-    sizes : sequence of float > 0
-        One size per cluster.
+    sizes : sequence of float > 0, or mapping of str to float
+        One size per cluster; by the names of clusters, where evidence or starting means have them.
     unit : {"rows", "share"}
         Rows (units of weight) that sum to their number, or shares that sum to 1.
     order : {"any", "given"}
@@ -119,9 +160,11 @@ class Fixed(RowConstraint):
     sizes: Sequence[float]
     unit: str = "rows"
     order: str = "any"
+    clusters: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check what can be checked without a table."""
+        by_name(self, "sizes")
         object.__setattr__(self, "sizes", _numbers("sizes", self.sizes))
         check_words(self.unit, self.order, ("rows", "share"))
         if any(size is None or not 0 < size < np.inf for size in self.sizes):
@@ -156,7 +199,8 @@ class Between(RowConstraint):
     Parameters
     ----------
     low, high : float, sequence of float or None
-        Lowest and highest size; a number serves every cluster, None (also inside a sequence) leaves a side open.
+        Lowest and highest size; a number serves every cluster, None (also inside a sequence) leaves a side open. A
+        mapping states them by the names of clusters, and leaves others open.
     unit : {"rows", "share"}
         Rows (units of weight) or shares of their sum.
     order : {"any", "given"}
@@ -172,9 +216,11 @@ class Between(RowConstraint):
     high: Any = None
     unit: str = "rows"
     order: str = "any"
+    clusters: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check what can be checked without a table."""
+        by_name(self, "low", "high")
         check_words(self.unit, self.order, ("rows", "share"))
         for name in ("low", "high"):
             value = getattr(self, name)
@@ -291,6 +337,20 @@ def one_or_each(name: str, value: Any) -> float | tuple[float | None, ...] | Non
 def _filled(value: Any, open_: float) -> list[float]:
     values = value if isinstance(value, tuple) else (value,)
     return [open_ if v is None else float(v) for v in values]
+
+
+def by_name(constraint: SizeConstraint, *sides: str) -> None:
+    """Set the names of the clusters, where sides of a new constraint are mappings, and these as sequences."""
+    stated = {side: getattr(constraint, side) for side in sides}
+    if not any(isinstance(value, Mapping) for value in stated.values()):
+        return
+    names = tuple(dict.fromkeys(name for value in stated.values() if isinstance(value, Mapping) for name in value))
+    for side, value in stated.items():
+        if isinstance(value, Mapping):
+            object.__setattr__(constraint, side, tuple(value.get(name) for name in names))
+        elif np.ndim(value) > 0:
+            raise OptionError(f"{side} is {value!r} and the other side goes by name: pass a mapping, a number or None")
+    object.__setattr__(constraint, "clusters", tuple(map(str, names)))
 
 
 def check_words(unit: str, order: str, units: tuple[str, str]) -> None:

@@ -46,7 +46,9 @@ def price_draws(fit: Fit, data: Rows, demand: Demand) -> Float[np.ndarray, "s *c
     chosen = np.unique(np.linspace(0, len(weights) - 1, MOST).round().astype(int))
     with scoped(dtype):
         draws = on_device(jax.tree.map(lambda leaf: leaf[chosen], (weights, parameters)), dtype)
-        rows = fit.mixture.lay_out(data.values, data.weights, fit.frame, resources=demand.resources)
+        rows = fit.mixture.lay_out(
+            data.values, data.weights, fit.frame, resources=demand.resources, evidence=data.evidence
+        )
         low, high = (jnp.asarray(side, dtype) for side in (demand.low, demand.high))
         found = _every_price(fit.mixture.family.with_prior(None), draws, rows, Bounds(low, high, jnp.asarray(False)))
         return np.stack([demand.per_unit(np.asarray(each, np.float64)) for each in found])

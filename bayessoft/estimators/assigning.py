@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,15 @@ class Assigning:
     @abstractmethod
     def _known(self, X: Any, sample_weight: Any = None) -> Rows: ...
 
+    def _clusters(self) -> Sequence[Any]:
+        """Give the names of the clusters, or their numbers."""
+        return list(getattr(self, "clusters_", range(self.fit_.mixture.k)))
+
+    def _of(self, sizes: Any) -> SizeConstraint | None:
+        """Give the constraint that sizes of rows at hand make, the i-th of cluster i, or by the clusters' names."""
+        constraint = constraint_of(sizes)
+        return None if constraint is None else constraint.ordered(getattr(self, "clusters_", None))
+
     @property
     def size_bounds_(self) -> pd.DataFrame:
         """What the bounds of a size constraint came to, a row for each resource and cluster.
@@ -65,7 +75,7 @@ class Assigning:
             names: tuple[str, ...] = (ROWS,)
         else:
             names, amounts, low, high, prices = result.names, result.amounts, result.low, result.high, result.prices
-        return _bounds_table(names, amounts, low, high, prices)
+        return _bounds_table(names, self._clusters(), amounts, low, high, prices)
 
     def assign(
         self,
@@ -116,7 +126,7 @@ class Assigning:
         check_is_fitted(self, "fit_")
         data = self._known(X, sample_weight)
         scores = self._scores(data, evidence)
-        constraint = constraint_of(sizes)
+        constraint = self._of(sizes)
         if not hard:
             shares, result = np.exp(scores), None
             if constraint is not None:
@@ -148,7 +158,7 @@ class Assigning:
         data = self._known(X)
         scores = self._scores(data, evidence)
         if sizes is not None:
-            constraint = constraint_of(sizes)
+            constraint = self._of(sizes)
             assert constraint is not None
             return _met(scores, data.weights, constraint)[0]
         result = getattr(self.fit_.posterior, "sizes", None)
@@ -157,7 +167,13 @@ class Assigning:
         return under_prices(scores, result.prices, _taken(result, resources, data.n))
 
     def price_interval(
-        self, X: Any, *, interval: float = 0.95, sizes: Any = None, sample_weight: Any = None
+        self,
+        X: Any,
+        *,
+        interval: float = 0.95,
+        sizes: Any = None,
+        sample_weight: Any = None,
+        evidence: Any = None,
     ) -> pd.DataFrame:
         """Give prices of bounds on sizes with their posterior uncertainty.
 
@@ -171,6 +187,8 @@ class Assigning:
             The bounds, the i-th of cluster i; None for those of the fit.
         sample_weight : array of shape (n,), optional
             Weight of each row.
+        evidence : array of shape (n, k), optional
+            What else is known of these rows, as in `fit`.
 
         Returns
         -------
@@ -194,7 +212,7 @@ class Assigning:
         interval = posterior.fraction(interval)
         posterior.needed(self.fit_, "price_interval")
         posterior.trusted(self.fit_)
-        data, constraint = self._known(X, sample_weight), constraint_of(sizes)
+        data, constraint = self._known(X, sample_weight), self._of(sizes)
         k = self.fit_.mixture.k
         if constraint is None:
             own = self._constraint()
@@ -206,10 +224,14 @@ class Assigning:
             demand = replace(demand, low=low, high=high)
         else:
             demand = constraint.demand(k, data.weights)
+        data = replace(data, evidence=evidence_of(evidence, data.n, k))
+        refuse_clash(demand, data.weights, data.evidence)
         every = price_draws(self.fit_, data, demand)
         low, high = np.quantile(every, [(1 - interval) / 2, (1 + interval) / 2], axis=0)
         columns = {"price": every.mean(0), "price_low": low, "price_high": high, "active": (every != 0).mean(0)}
-        return pd.DataFrame({name: values.ravel() for name, values in columns.items()}, _index(demand.names, k))
+        return pd.DataFrame(
+            {name: values.ravel() for name, values in columns.items()}, _index(demand.names, self._clusters())
+        )
 
     def size_curve(
         self,
@@ -220,6 +242,7 @@ class Assigning:
         side: str = "low",
         resource: str = ROWS,
         sample_weight: Any = None,
+        evidence: Any = None,
     ) -> pd.DataFrame:
         """Tell what a bound costs: fit again with other values of it, each from the fit as it is.
 
@@ -237,6 +260,8 @@ class Assigning:
             Of which resource; "rows" for sizes.
         sample_weight : array of shape (n,), optional
             Weight of each row, as in the fit.
+        evidence : array of shape (n, k), optional
+            What else is known of the rows, as in the fit.
 
         Returns
         -------
@@ -267,7 +292,7 @@ class Assigning:
             again: Any = copy(self)
             again.sizes = _changed(constraint, result, resource, side, cluster, float(value))
             again.warm_start = True
-            again.fit(X, sample_weight=sample_weight)
+            again.fit(X, sample_weight=sample_weight, evidence=evidence)
             at: SizeResult = again.fit_.posterior.sizes
             place = (result.names.index(resource), cluster)
             price, amount = (np.atleast_2d(part)[place] for part in (at.prices, at.amounts))
@@ -305,19 +330,24 @@ def _taken(result: SizeResult, resources: Any, n: int) -> Float[np.ndarray, "n c
     return np.hstack([np.ones((n, 1)), given]) if ROWS in result.names else given
 
 
-def _index(names: tuple[str, ...], k: int) -> pd.MultiIndex:
-    return pd.MultiIndex.from_product([names, range(k)], names=["resource", "cluster"])
+def _index(names: tuple[str, ...], clusters: Sequence[Any]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_product([names, clusters], names=["resource", "cluster"])
 
 
 def _bounds_table(
-    names: tuple[str, ...], amounts: np.ndarray, low: np.ndarray, high: np.ndarray, prices: np.ndarray
+    names: tuple[str, ...],
+    clusters: Sequence[Any],
+    amounts: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    prices: np.ndarray,
 ) -> pd.DataFrame:
     """Give the table of bounds, and which of them are active."""
     near = ACTIVE * np.atleast_2d(amounts).sum(1, keepdims=True)
     amounts, low, high, prices = (np.atleast_2d(each) for each in (amounts, low, high, prices))
     active = np.select([low == high, amounts <= low + near, amounts >= high - near], ["fixed", "low", "high"], "")
     columns = {"low": low, "high": high, "amount": amounts, "bound": active, "price": prices}
-    index = _index(names, amounts.shape[1])
+    index = _index(names, clusters)
     return pd.DataFrame({name: each.ravel() for name, each in columns.items()}, index)
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "engine_class",
     "forget",
     "given_start",
+    "names_of",
     "progress_printer",
     "specification",
     "tell",
@@ -135,6 +136,14 @@ def constraint_of(sizes: Any) -> SizeConstraint | None:
             "these, or None; for a fit also Near(target, strength)"
         )
     return Several(parts) if len(parts) > 1 else parts[0] if parts else None
+
+
+def names_of(*tables: Any) -> tuple[str, ...] | None:
+    """Give the names that the first table with names as text has over its clusters; None without one."""
+    for labels in tables:
+        if labels is not None and all(isinstance(label, str) for label in labels):
+            return tuple(labels)
+    return None
 
 
 def engine_class(name: str) -> Any:

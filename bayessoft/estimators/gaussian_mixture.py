@@ -48,8 +48,9 @@ class GaussianMixture(MixtureEstimator):
         that is more), after 30 steps of EM; by k-means' seeding alone; by labels, or centres, at random.
     weights_init : array of shape (k,), optional
         Proportions to start from.
-    means_init : array of shape (k, d), optional
-        Means to start from; chains of a sampler take some steps of EM before they begin.
+    means_init : array or DataFrame of shape (k, d), optional
+        Means to start from; chains of a sampler take some steps of EM before they begin. Names of its rows become
+        those of the clusters.
     precisions_init : array, optional
         Inverse covariances to start from, shaped as `precisions_`.
     random_state : int, RandomState or None
@@ -66,9 +67,9 @@ class GaussianMixture(MixtureEstimator):
         engine.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
         Prior on the proportions; at least 1 for EM. None is maximum likelihood for EM, 1 for every other engine.
-    sizes : Fixed, Between, Near or None
-        What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi") or on counts in every
-        draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
+    sizes : Fixed, Between, Capacity, Near, a list of these, or None
+        What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi", "svi") or on counts in
+        every draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
     inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
         How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
         parts, "svi" does by batches of rows, "gibbs" and "nuts" draw from the posterior. An engine object carries its
@@ -114,12 +115,19 @@ class GaussianMixture(MixtureEstimator):
         The prior in numbers, in original units.
     sizes_ : array of shape (k,)
         Only under a size constraint: expected rows (or weight) of each cluster; of "gibbs", the mean of the counts.
-    prices_ : array of shape (k,)
-        Only under a size constraint, by "em" and "cavi": its Lagrange multipliers in nats per row. Above 0 where a low
-        bound is active, below 0 where a high one is; one more row in a cluster changes the objective by minus its
-        price.
+    prices_ : array of shape (k,) or, of several constraints or capacities, (c, k)
+        Only under a size constraint, by "em", "cavi" and "svi": its Lagrange multipliers in nats per row, or unit of
+        the resource. Above 0 where a low bound is active, below 0 where a high one is; one more row in a cluster
+        changes the objective by minus its price.
     duality_gap_ : float
-        As `prices_`: how far `responsibilities_` can be from the best ones, in nats.
+        As `prices_`: how far `responsibilities_` can be from the best ones, in nats; infinite where that is not known.
+    log_likelihood_ : float
+        Only under a size constraint, by "em": log-likelihood of the rows free of it, in total, in nats; `lower_bound_`
+        is that of memberships within the bounds.
+    size_bounds_ : DataFrame
+        Only under a size constraint: its bounds, what they came to, which are active, and their prices.
+    clusters_ : array of str
+        Only where evidence or `means_init` named the clusters.
     fit_ : Fit
         All of it in one object.
     n_features_in_ : int

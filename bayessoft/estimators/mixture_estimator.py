@@ -28,6 +28,7 @@ from bayessoft.estimators.base import (
     choose_engine,
     columns_kept,
     forget,
+    names_of,
     progress_printer,
     tell,
 )
@@ -124,6 +125,9 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         previous = getattr(self, "fit_", None) if self.warm_start else None
         with columns_kept(self):
+            names = names_of(getattr(evidence, "columns", None), getattr(self._named_start(), "index", None))
+            if mixture.sizes is not None:
+                mixture = replace(mixture, sizes=mixture.sizes.ordered(names))
             data = self._rows(X, sample_weight)
             data = replace(data, evidence=evidence_of(evidence, data.n, mixture.k))
             check_rows(engine, mixture, data)
@@ -146,8 +150,14 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
             )
             fit = posterior.examined(found, problem.tiles)
         self._remember(fit, data)
+        if names is not None:
+            self.clusters_ = np.array(names)
         tell(fit, type(self).__name__, found.status, getattr(self, "max_iter", None))
         return self
+
+    def _named_start(self) -> Any:
+        """Give the means to start from as they were given, whose index may name the clusters."""
+        return getattr(self, "means_init", None)
 
     def _engine(self) -> Climber | Sampler:
         """Give the engine, refusing options that contradict it."""
@@ -172,6 +182,9 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         }
         if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
+            if isinstance(fit.posterior, Point):
+                density = fit.evaluate(data.values, evidence=data.evidence)[0]
+                learned["log_likelihood_"] = float(data.weights @ density.astype(np.float64))
         drawn = fit.posterior.expected_sizes if isinstance(fit.posterior, Draws) else None
         if fit.mixture.sizes is not None and drawn is not None:
             learned["sizes_"] = drawn.mean((0, 1))
@@ -294,7 +307,8 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)
-        return posterior.summary(self.fit_, self._named(), interval)
+        table = posterior.summary(self.fit_, self._named(), interval)
+        return table.set_index(pd.Index(self._clusters(), name="cluster"))
 
     def membership_interval(self, X: Any, interval: float = 0.95) -> Float[np.ndarray, "n k 2"]:
         """Give equal-tailed posterior intervals of the memberships, from draws, or from a posterior in closed form.

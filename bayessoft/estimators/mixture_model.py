@@ -39,9 +39,9 @@ class MixtureModel(MixtureEstimator):
         own options.
     weight_concentration_prior : float, array of shape (k,), Dirichlet or None
         Prior on the proportions; at least 1 for EM and MAP. None is maximum likelihood for EM, else 1.
-    sizes : Fixed, Between, Near or None
-        What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi") or on counts in every
-        draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
+    sizes : Fixed, Between, Capacity, Near, a list of these, or None
+        What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi", "svi") or on counts in
+        every draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
     tol : float, default 1e-3
         EM, MAP, CAVI and SVI end when the objective changes by less, in nats per row.
     max_iter : int, default 100

@@ -127,7 +127,7 @@ def test_a_curve_follows_a_bound(bounded):
 
 
 def test_refusals(bounded):
-    with pytest.raises(OptionError, match="bound numbers of rows"):
+    with pytest.raises(OptionError, match="the high bounds sum to 300"):
         bounded.assign(X, sizes=bs.Capacity(LOAD, high=100))
     with pytest.raises(OptionError, match="pass resources=, what each row takes"):
         bounded.predict_proba(X, prices="keep")
@@ -239,3 +239,66 @@ def test_clusters_with_evidence_do_not_change_places(tmp_path):
     assert (gm.fit_.posterior.ancestry == np.arange(3)).all()
     gm.save(tmp_path / "model")
     np.testing.assert_array_equal(bs.load(tmp_path / "model").responsibilities_, gm.responsibilities_)
+
+
+NAMES = ["flat", "long", "wide"]
+
+
+def test_sizes_go_by_the_names_of_clusters(tmp_path):
+    named = pd.DataFrame(SOFT, columns=NAMES)
+    gm = fitted([bs.Between(low={"wide": 20}), bs.Capacity(LOAD, high={"flat": LOAD.sum() / 3})], evidence=named)
+    np.testing.assert_array_equal(gm.clusters_, NAMES)
+    assert gm.summary().index.tolist() == NAMES
+    table = gm.size_bounds_
+    assert table.loc[("rows", "wide"), "low"] == 20 and table.loc[("rows", "long"), "low"] == 0
+    assert table.loc[("load", "flat"), "high"] == pytest.approx(LOAD.sum() / 3)
+    labels = gm.assign(X, sizes=bs.Fixed({"wide": 30, "flat": 25, "long": 25}), evidence=named)
+    np.testing.assert_array_equal(np.bincount(labels), [25, 25, 30])
+    gm.save(tmp_path / "model")
+    assert bs.load(tmp_path / "model").size_bounds_.equals(table)
+    start = pd.DataFrame([[0.0, 0.0], [4, 0], [2, 4]], NAMES)
+    by_means = fitted(bs.Fixed({"wide": 20, "flat": 35, "long": 25}), means_init=start)
+    np.testing.assert_allclose(by_means.sizes_, [35, 25, 20])
+    assert gm.log_likelihood_ >= gm.lower_bound_ * 80 - gm.fit_.mixture.log_prior(*prior_of(gm))
+    by_means.save(tmp_path / "other")
+
+
+def prior_of(gm):
+    family = gm.fit_.mixture.family
+    return gm.weights_, family.map_parameters(gm.fit_.posterior.parameters, gm.fit_.frame)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "message"),
+    [
+        (bs.Fixed({"a": 40, "b": 20, "c": 20}), {}, "nothing says which cluster is which"),
+        (
+            bs.Fixed({"flat": 40, "b": 20, "wide": 20}),
+            {"evidence": pd.DataFrame(SOFT, columns=NAMES)},
+            "no cluster 'b'",
+        ),
+        (bs.Fixed({"flat": 40, "wide": 40}), {"evidence": pd.DataFrame(SOFT, columns=NAMES)}, "pass all of them"),
+    ],
+)
+def test_names_that_are_none_are_refused(sizes, options, message):
+    with pytest.raises(OptionError, match=message):
+        fitted(sizes, **options)
+    with pytest.raises(OptionError, match="the other side goes by name"):
+        bs.Between(low={"a": 3}, high=[4, 5, 6])
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_labels_under_capacities(few, monkeypatch):
+    if not few:
+        monkeypatch.setattr("bayessoft.core.rounding.FEW", 0)
+    gm, sizes = fitted(), [bs.Between(low=20), bs.Capacity(LOAD, high=0.4, unit="share")]
+    labels, gap = gm.assign(X, sizes=sizes, return_gap=True)
+    assert (np.bincount(labels) >= 20).all() and (np.bincount(labels, LOAD) <= 0.4 * LOAD.sum() + 1e-9).all()
+    logs = gm.fit_.log_memberships(X.to_numpy())
+    value = logs[np.arange(80), labels].sum()
+    assert gap >= 0 and (not few or gap < 0.01 * abs(value))
+    soft = gm.assign(X, hard=False, sizes=sizes)
+    relaxed = (soft * logs).sum()  # of memberships that are no less even than labels: its entropy makes up for it
+    assert value <= relaxed + np.sum(-soft * np.log(np.maximum(soft, 1e-300))) + 1e-6
+    with pytest.raises(OptionError, match="since rows are not shared"):
+        gm.assign(X[:2], sizes=bs.Capacity(LOAD[:2], high=[0.34, 0.34, 0.34], unit="share"))
