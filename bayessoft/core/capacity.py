@@ -17,6 +17,7 @@ from bayessoft.core.sizes import (
     SizeConstraint,
     bounds_of,
     by_name,
+    check_sides,
     check_words,
     one_or_each,
 )
@@ -84,8 +85,7 @@ class Capacity(SizeConstraint):
         object.__setattr__(self, "resource", resource)
         for side in ("low", "high"):
             object.__setattr__(self, side, one_or_each(side, getattr(self, side)))
-        if self.low is None and self.high is None:
-            raise OptionError("Capacity bounds nothing: pass low, high or both")
+        check_sides(self.low, self.high, self.unit, "Capacity")
 
     def __repr__(self) -> str:
         return f"Capacity({self.name!r} of {len(self.resource)} rows, low={self.low}, high={self.high})"
@@ -169,10 +169,11 @@ def _check_together(demand: Demand, weights: Float[np.ndarray, " n"]) -> None:
     """Refuse bounds of a cluster that no rows could keep: those that take least of a resource take too much of it."""
     assert demand.resources is not None
     for i, j in permutations(range(len(demand.names)), 2):
-        one, other = demand.resources[:, i], demand.resources[:, j]
-        order = np.argsort(other / np.maximum(one, np.finfo(float).tiny))  # what little of the other goes with it
-        have = np.concatenate([[0.0], np.cumsum((weights * one)[order])])
-        least = np.interp(demand.low[i], have, np.concatenate([[0.0], np.cumsum((weights * other)[order])]))
+        some = demand.resources[:, i] > 0
+        one, other, w = demand.resources[some, i], demand.resources[some, j], weights[some]
+        order = np.argsort(other / one)  # what little of the other goes with it
+        have = np.concatenate([[0.0], np.cumsum((w * one)[order])])
+        least = np.interp(demand.low[i], have, np.concatenate([[0.0], np.cumsum((w * other)[order])]))
         if (least > demand.high[j] * (1 + SUM_TOLERANCE)).any():
             k = int(np.argmax(least - demand.high[j]))
             raise OptionError(

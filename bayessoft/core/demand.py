@@ -108,8 +108,8 @@ class SizeResult:
         Lagrange multipliers in nats per unit of the resource: above 0 where a low bound is active, below 0 where a high
         one is, 0 elsewhere. One more unit would change the objective by minus the price.
     duality_gap : float
-        How far the constrained memberships can be from the best ones, in nats, at a feasible point; infinite where none
-        was found.
+        How far the constrained memberships can be from the best ones, in nats, at a feasible point, up to rounding;
+        infinite where none was found.
     violation : float
         The largest distance of an amount from its bounds, as a share of what the table has of the resource.
     """

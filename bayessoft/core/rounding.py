@@ -57,7 +57,8 @@ def rounded(
         labels, proved = _branched(scores, resources, low, high)
         upper = min(upper, proved)
     if labels is None:
-        labels = _mended(scores, resources, low, high, prices)
+        labels = (scores + resources @ prices).argmax(1)
+    labels = _mended(scores, resources, low, high, prices, labels)  # branch and bound rounds, too
     labels = _improved(scores, resources, low, high, labels)
     value = float(scores[np.arange(len(scores)), labels].sum())
     return Assignment(labels, value, max(upper - value, 0.0), prices)
@@ -83,7 +84,7 @@ def _branched(
         constraints=[one, *kept],
         integrality=np.ones(n * k),
         bounds=Bounds(0, possible.ravel().astype(float)),
-        options={"time_limit": PATIENCE},
+        options={"time_limit": PATIENCE, "mip_rel_gap": 0.0},
     )
     if found.status == 2:
         raise OptionError(
@@ -119,11 +120,16 @@ def _after(
 
 
 def _mended(
-    scores: np.ndarray, a: np.ndarray, low: np.ndarray, high: np.ndarray, prices: np.ndarray
+    scores: np.ndarray,
+    a: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    prices: np.ndarray,
+    labels: Int[np.ndarray, " n"],
 ) -> Int[np.ndarray, " n"]:
-    """Give labels inside the bounds: those under the prices, with rows moved that mend most for what they lose."""
+    """Give labels inside the bounds, with rows moved that mend most for what they lose under the prices."""
     (n, k), priced = scores.shape, scores + a @ prices
-    labels, rows = priced.argmax(1), np.arange(len(scores))
+    labels, rows = labels.copy(), np.arange(len(scores))
     slack = TOLERANCE * a.sum(0).max()
     for _ in range(MOVES):
         amounts = _amounts(a, labels, k)

@@ -125,7 +125,10 @@ class RowConstraint(SizeConstraint):
         if nearest and self.unit == "share":
             if self.pinned:
                 return (whole := np.array(_whole(low, n, 0))), whole
-            return np.floor(low + SUM_TOLERANCE).astype(np.int64), np.ceil(high - SUM_TOLERANCE).astype(np.int64)
+            least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
+            if (least > most).any() or least.sum() > n or most.sum() < n:  # no whole numbers lie inside
+                least, most = np.floor(low + SUM_TOLERANCE), np.ceil(high - SUM_TOLERANCE)
+            return least.astype(np.int64), most.astype(np.int64)
         least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
         if (least > most).any() or least.sum() > n or most.sum() < n:
             sizes = ", ".join(f"{size:g}" for size in (low if self.pinned else np.concatenate([low, high])))
@@ -225,13 +228,7 @@ class Between(RowConstraint):
         for name in ("low", "high"):
             value = getattr(self, name)
             object.__setattr__(self, name, one_or_each(name, value))
-        if self.low is None and self.high is None:
-            raise OptionError("Between() bounds nothing: pass low, high or both")
-        if self.unit == "share":
-            for name in ("low", "high"):
-                largest = max(_filled(getattr(self, name), 0.0), default=0.0)
-                if largest > 1:
-                    raise OptionError(f"{name} is {largest:g}, more than a share can be: pass shares, or unit='rows'")
+        check_sides(self.low, self.high, self.unit, "Between()")
 
     @property
     def pinned(self) -> bool:
@@ -337,6 +334,18 @@ def one_or_each(name: str, value: Any) -> float | tuple[float | None, ...] | Non
 def _filled(value: Any, open_: float) -> list[float]:
     values = value if isinstance(value, tuple) else (value,)
     return [open_ if v is None else float(v) for v in values]
+
+
+def check_sides(low: Any, high: Any, unit: str, what: str) -> None:
+    """Refuse sides that bound nothing, and shares that are none."""
+    if all(value is None for side in (low, high) for value in (side if isinstance(side, tuple) else (side,))):
+        raise OptionError(f"{what} bounds nothing: pass low, high or both")
+    for name, side in (("low", low), ("high", high)):
+        largest = max(_filled(side, 0.0), default=0.0)
+        if unit == "share" and largest > 1:
+            raise OptionError(f"{name} is {largest:g}, more than a share can be: pass shares, or amounts without unit")
+        if np.isnan(_filled(side, 0.0)).any():
+            raise OptionError(f"{name} holds NaN: pass numbers, or None for an open side")
 
 
 def by_name(constraint: SizeConstraint, *sides: str) -> None:

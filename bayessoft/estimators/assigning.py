@@ -26,6 +26,7 @@ from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
 from bayessoft.estimators.base import constraint_of
 from bayessoft.fit import Fit
+from bayessoft.inference.engine import whole
 from bayessoft.posteriors import Draws
 
 __all__ = ["Assigning"]
@@ -55,8 +56,8 @@ class Assigning:
         """What the bounds of a size constraint came to, a row for each resource and cluster.
 
         Columns are ``low`` and ``high``; the ``amount``, of draws the mean count; ``bound``, the active one of them if
-        any, "low", "high" or "fixed"; and, where an engine meets bounds by prices, the ``price``. There only where
-        sizes were constrained.
+        any, "low", "high" or "fixed"; and, where an engine meets bounds by prices, the ``price``. NaN where clusters
+        cannot be told apart from draw to draw. There only where sizes were constrained.
         """
         constraint = self._constraint()
         if constraint is None:
@@ -71,6 +72,8 @@ class Assigning:
             low, high = (np.asarray(side, float) for side in sides)
             if constraint.order == "any":
                 low, high = match(low, high, amounts)
+            if not self.fit_.status.labelled:  # chains, or draws, do not agree on whose bounds are whose
+                amounts, low, high = (np.full(len(amounts), np.nan) for _ in range(3))
             prices = np.full(len(amounts), np.nan)
             names: tuple[str, ...] = (ROWS,)
         else:
@@ -98,7 +101,7 @@ class Assigning:
             allowed. Otherwise memberships, the closest to the free ones whose sums are allowed.
         sizes : Fixed, Between, Capacity, a list of these, or None
             What holds for these rows; the i-th bounds are those of cluster i, whatever their `order`. None leaves sizes
-            free.
+            free. Labels have whole numbers: shares that come to none go to those next to them.
         sample_weight : array of shape (n,), optional
             Weight of each row, where memberships are asked for.
         evidence : array of shape (n, k), optional
@@ -152,14 +155,17 @@ class Assigning:
 
     def _under(self, X: Any, prices: Any, sizes: Any, resources: Any, evidence: Any) -> Float[np.ndarray, "n k"]:
         """Give memberships under the prices of the fit, or under sizes of these rows."""
-        if prices not in (None, "keep") or (prices is not None and sizes is not None):
+        if prices is not None and sizes is not None:
+            raise OptionError("prices and sizes are both given: keep the prices of the fit, or find those of a batch")
+        if prices not in (None, "keep"):
             raise OptionError(f"prices is {prices!r}: pass 'keep' for those of the fit, or sizes= for those of a batch")
         check_is_fitted(self, "fit_")
         data = self._known(X)
         scores = self._scores(data, evidence)
         if sizes is not None:
             constraint = self._of(sizes)
-            assert constraint is not None
+            if constraint is None:
+                return np.exp(scores)
             return _met(scores, data.weights, constraint)[0]
         result = getattr(self.fit_.posterior, "sizes", None)
         if result is None:
@@ -206,12 +212,14 @@ class Assigning:
         Notes
         -----
         Under each of 200 draws of proportions and parameters, prices are those that bring the expected sizes of these
-        rows into the bounds. One more unit of a resource would gain minus the price in log-likelihood.
+        rows into the bounds; with these held, one more unit of a resource would change the log-likelihood of the
+        constrained memberships by minus the price. Draws of "gibbs" under counts are those given the counts.
         """
         check_is_fitted(self, "fit_")
         interval = posterior.fraction(interval)
         posterior.needed(self.fit_, "price_interval")
         posterior.trusted(self.fit_)
+        self._with_evidence(evidence)
         data, constraint = self._known(X, sample_weight), self._of(sizes)
         k = self.fit_.mixture.k
         if constraint is None:
@@ -280,6 +288,15 @@ class Assigning:
         k, result = self.fit_.mixture.k, getattr(self.fit_.posterior, "sizes", None)
         if result is None or constraint is None:
             raise OptionError("size_curve needs a fit under bounds by 'em', 'cavi' or 'svi': fit with sizes=")
+        self._with_evidence(evidence)
+        whole("cluster", cluster, least=0)
+        values = np.atleast_1d(np.asarray(values, np.float64))
+        weight = self._known(X, sample_weight).total_weight
+        if not np.isclose(weight, self.fit_.total_weight, rtol=1e-9):
+            raise OptionError(
+                f"the rows weigh {weight:g} and those that were fitted {self.fit_.total_weight:g}: pass the same rows, "
+                "with their sample_weight"
+            )
         if side not in ("low", "high") or resource not in result.names or not 0 <= cluster < k:
             raise OptionError(
                 f"there is no {side} bound of {resource!r} of cluster {cluster!r}: pass side 'low' or 'high', a "
@@ -299,6 +316,11 @@ class Assigning:
             found.append((again.lower_bound_ * again.fit_.total_weight, price, amount, again.status_.name))
         columns = ["objective", "price", "amount", "status"]
         return pd.DataFrame(found, index=pd.Index(list(values), name=side), columns=columns)
+
+    def _with_evidence(self, evidence: Any) -> None:
+        """Refuse to go on without the evidence that the fit had."""
+        if self.fit_.named and evidence is None:
+            raise OptionError("the fit had evidence on its rows: pass evidence= here too, zeros where there is none")
 
     def _constraint(self) -> SizeConstraint | None:
         """Give the constraint of the fit, if any."""

@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.core.capacity import Several
@@ -140,8 +141,8 @@ def constraint_of(sizes: Any) -> SizeConstraint | None:
 
 def names_of(*tables: Any) -> tuple[str, ...] | None:
     """Give the names that the first table with names as text has over its clusters; None without one."""
-    for labels in tables:
-        if labels is not None and all(isinstance(label, str) for label in labels):
+    for labels in tables:  # a list has an index too: a method
+        if isinstance(labels, pd.Index) and all(isinstance(label, str) for label in labels):
             return tuple(labels)
     return None
 

@@ -252,7 +252,8 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         X : array, DataFrame or table of shape (n, d)
             Rows; each has its own memberships, whatever the others are, unless `sizes` are given.
         prices : "keep" or None
-            None is free of the size constraint of the fit. "keep" takes its prices as they are.
+            None is free of the size constraint of the fit. "keep" takes its prices as they are; under "cavi" and "svi"
+            these belong to the variational memberships, and sums of predictions come near to the bounds.
         sizes : Fixed, Between, Capacity, a list of these, or None
             Bounds on the expected sizes of these rows, the i-th of cluster i: see `assign`.
         resources : array of shape (n,) or (n, c), optional

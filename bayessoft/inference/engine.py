@@ -15,6 +15,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from bayessoft.core.demand import Demand
+from bayessoft.core.feasible import refuse_clash
 from bayessoft.core.sweep import Tiles
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
@@ -115,6 +116,8 @@ class Problem:
         if mixture.sizes is not None:
             demand = mixture.sizes.demand(mixture.k, data.weights)
             data = replace(data, resources=demand.resources)
+            if mixture.sizes.order == "given":  # else once it is known which bounds are whose
+                refuse_clash(demand, data.weights, data.evidence)
         if batch_size is not None:
             data = data.reordered(np.random.default_rng(seed).permutation(data.n))
         numbered = given.numbered or data.evidence is not None
