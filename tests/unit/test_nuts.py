@@ -282,7 +282,7 @@ def test_weights_make_the_chain_of_repeated_rows():
 
 @pytest.mark.parametrize("sizes", [Fixed([16, 16, 16]), Between(low=4)])
 def test_sizes_are_refused_before_the_data(sizes):
-    with pytest.raises(OptionError, match="use 'em' or 'cavi' for sizes"):
+    with pytest.raises(OptionError, match="for sizes that hold on average"):
         GaussianMixture(3, inference="nuts", sizes=sizes).fit("no table at all")
 
 
