@@ -252,6 +252,7 @@ def test_a_capacity_is_shown_in_brief(capsys):
     assert tables._bounds("rows", counts | {"bound": ["low", None]}) == [("  bounds", ["5* or more", "up to 7.5"])]
 
 
+@pytest.mark.statistical
 def test_prediction_is_free_of_a_capacity(run, small):
     out, predicted = small.parent / "out", small.parent / "m.csv"
     options = ["--columns", "b", "--capacity", "c=:60%", "--drop-missing", "--inference", "svi"]
