@@ -13,13 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayessoft.canvas import BAND, COLOURS, colour, new_axes, short
-from bayessoft.core.demand import ROWS
+from bayessoft.core.demand import ROWS, SLACK
 from bayessoft.errors import OptionError, listed
 from bayessoft.status import Status
 
 __all__ = ["size_curve", "sizes"]
 
-OPEN = 1e-6  # share of a resource: a high bound so near to all of it leaves all free
 BAR, ALLOWED = 0.42, 0.78  # heights, of a distance of 1 between clusters
 ACTIVE, IDLE = "#222222", "#A6A6A6"  # bounds
 
@@ -44,7 +43,7 @@ def sizes(estimator: Any, *, resource: str | None = None, ax: Axes | None = None
     Raises
     ------
     OptionError
-        Sizes were not constrained, or the resource is none of those that were.
+        Sizes were not constrained, or the resource is none of those that were, or clusters cannot be told apart.
 
     Notes
     -----
@@ -62,7 +61,7 @@ def sizes(estimator: Any, *, resource: str | None = None, ax: Axes | None = None
     bounds = _bounds(estimator, resource)
     name = str(bounds.index.get_level_values("resource")[0])
     low, high, amount = (bounds[column].to_numpy() for column in ("low", "high", "amount"))
-    open_ = high >= amount.sum() * (1 - OPEN)
+    open_ = high >= amount.sum() * (1 - SLACK)
     places = np.arange(len(bounds))
     if ax is None:
         ax = new_axes(7.2, max(2.2, 1.2 + 0.5 * len(places)))
@@ -82,7 +81,8 @@ def sizes(estimator: Any, *, resource: str | None = None, ax: Axes | None = None
         ax.annotate(_price(bound, price, unit), (1, place), va="center", fontsize="small", **beside)
     ax.set_xlim(0, top)
     ax.set_ylim(len(places) - 0.4, -0.6)
-    ax.set_yticks(places, [f"cluster {j}" for j in places])
+    names = [short(f"cluster {label}") for label in bounds.index.get_level_values("cluster")]
+    ax.set_yticks(places, names, parse_math=False)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel(ROWS if name == ROWS else f"sum of {short(name)}", parse_math=False)
     _explain(ax, bool((low < high).any()), marks[ACTIVE] > 0, marks[IDLE] > 0)
@@ -151,7 +151,10 @@ def _bounds(estimator: Any, resource: str | None) -> pd.DataFrame:
     names = list(table.index.unique("resource"))
     if resource is not None and resource not in names:
         raise OptionError(f"resource is {resource!r}: choose from {listed(names, shown=20)}")
-    return table.loc[[names[0] if resource is None else resource]]
+    found = table.loc[[names[0] if resource is None else resource]]
+    if found["amount"].isna().any():
+        raise OptionError(f"there are no sizes by cluster to draw: {estimator.status_.text}")
+    return found
 
 
 def _price(bound: str, price: float, unit: str) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from bayessoft.core.demand import ROWS, Demand, together
+from bayessoft.core.demand import ROWS, SLACK, Demand, together
 from bayessoft.core.sizes import (
-    SUM_TOLERANCE,
     RowConstraint,
     SizeConstraint,
     bounds_of,
@@ -85,7 +84,7 @@ class Capacity(SizeConstraint):
         object.__setattr__(self, "resource", resource)
         for side in ("low", "high"):
             object.__setattr__(self, side, one_or_each(side, getattr(self, side)))
-        check_sides(self.low, self.high, self.unit, "Capacity")
+        check_sides(self.low, self.high, self.unit, "Capacity", "amount")
 
     def __repr__(self) -> str:
         return f"Capacity({self.name!r} of {len(self.resource)} rows, low={self.low}, high={self.high})"
@@ -174,7 +173,7 @@ def _check_together(demand: Demand, weights: Float[np.ndarray, " n"]) -> None:
         order = np.argsort(other / one)  # what little of the other goes with it
         have = np.concatenate([[0.0], np.cumsum((w * one)[order])])
         least = np.interp(demand.low[i], have, np.concatenate([[0.0], np.cumsum((w * other)[order])]))
-        if (least > demand.high[j] * (1 + SUM_TOLERANCE)).any():
+        if (least > demand.high[j] * (1 + SLACK)).any():
             k = int(np.argmax(least - demand.high[j]))
             raise OptionError(
                 f"no rows with {demand.low[i, k] * demand.units[i]:g} of {demand.names[i]!r}, the low bound of size "

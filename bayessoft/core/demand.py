@@ -8,10 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["ROWS", "Demand", "SizeResult", "match", "together"]
+__all__ = ["ROWS", "SLACK", "Demand", "SizeResult", "match", "together"]
 
 ROWS = "rows"
 """The resource of which each row takes its weight."""
+
+SLACK = 1e-6
+"""Share of a resource that is none: decimals such as 0.1 + 0.2 + 0.7 are not exact, and prices meet bounds up to it."""
 
 
 @dataclass(frozen=True, eq=False)

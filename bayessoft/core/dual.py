@@ -53,7 +53,7 @@ SMOOTHING = 0.1  # nats over which the first prices round the corner of the dual
 LARGER = 65536  # rows of the next sample
 FIRST_STEPS = 200  # most L-BFGS steps for them
 SHRINK, SEEN = 0.05, 0.5  # shares of the damping, and of what the last step was short of, that a good step leaves
-STEADY = 0.002  # damping of a step that a sample makes: a residual of a tenth moves prices by two nats at most
+STEADY = 0.002  # damping of a step that a sample makes, where memberships are all but hard: prices may go far there
 
 
 @pytree()

@@ -7,12 +7,10 @@ from jaxtyping import Bool, Float
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
-from bayessoft.core.demand import ROWS, Demand
+from bayessoft.core.demand import ROWS, SLACK, Demand
 from bayessoft.errors import OptionError, listed
 
 __all__ = ["refuse_clash"]
-
-SLACK = 1e-6  # relative: sums that differ by less are equal
 
 
 def refuse_clash(demand: Demand, weights: Float[np.ndarray, " n"], evidence: Float[np.ndarray, "n k"] | None) -> None:

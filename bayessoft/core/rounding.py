@@ -1,4 +1,4 @@
-"""Labels under bounds on several resources at once: exact for few rows, rounded from prices for many."""
+"""Labels under bounds on resources: by branch and bound for few rows, rounded from prices for many."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, kron
 
-from bayessoft.core.assignment import Assignment
 from bayessoft.core.demand import Demand
 from bayessoft.errors import OptionError
 
@@ -16,12 +15,12 @@ __all__ = ["rounded"]
 FEW = 20_000  # labels of rows that branch and bound looks at
 PATIENCE = 20.0  # seconds that it has
 TOLERANCE = 1e-9  # share of a resource by which rounding may miss a bound
-MOVES = 20_000  # of single rows, to mend and to improve
+MOVES = 2_000  # of single rows, to mend and to improve: few are split between clusters
 
 
 def rounded(
     scores: Float[np.ndarray, "n k"], demand: Demand, prices: Float[np.ndarray, "c k"], resources: np.ndarray
-) -> Assignment:
+) -> tuple[Int[np.ndarray, " n"], float]:
     """Give labels with a large sum of scores among those that keep bounds on several resources.
 
     Parameters
@@ -37,8 +36,9 @@ def rounded(
 
     Returns
     -------
-    Assignment
-        Its gap is to the linear programme's bound, or that of branch and bound: as far as any allowed labels could be.
+    labels : array of shape (n,), int
+    gap : float
+        To the linear programme's bound, or that of branch and bound: no allowed labels are better by more than this.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def rounded(
     labels = _mended(scores, resources, low, high, prices, labels)  # branch and bound rounds, too
     labels = _improved(scores, resources, low, high, labels)
     value = float(scores[np.arange(len(scores)), labels].sum())
-    return Assignment(labels, value, max(upper - value, 0.0), prices)
+    return labels, max(upper - value, 0.0)
 
 
 def _bound(scores: np.ndarray, a: np.ndarray, low: np.ndarray, high: np.ndarray, prices: np.ndarray) -> float:

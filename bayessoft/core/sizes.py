@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayessoft.core.demand import ROWS, Demand
+from bayessoft.core.demand import ROWS, SLACK, Demand
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.weights import Dirichlet
 
@@ -23,11 +23,10 @@ __all__ = [
     "SizeConstraint",
     "bounds_of",
     "by_name",
+    "check_sides",
     "check_words",
     "one_or_each",
 ]
-
-SUM_TOLERANCE = 1e-6  # relative: sums of decimals such as 0.1 + 0.2 + 0.7 are not exact
 
 
 class SizeConstraint(ABC):
@@ -125,11 +124,11 @@ class RowConstraint(SizeConstraint):
         if nearest and self.unit == "share":
             if self.pinned:
                 return (whole := np.array(_whole(low, n, 0))), whole
-            least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
+            least, most = np.ceil(low - SLACK), np.floor(high + SLACK)
             if (least > most).any() or least.sum() > n or most.sum() < n:  # no whole numbers lie inside
-                least, most = np.floor(low + SUM_TOLERANCE), np.ceil(high - SUM_TOLERANCE)
+                least, most = np.floor(low + SLACK), np.ceil(high - SLACK)
             return least.astype(np.int64), most.astype(np.int64)
-        least, most = np.ceil(low - SUM_TOLERANCE), np.floor(high + SUM_TOLERANCE)
+        least, most = np.ceil(low - SLACK), np.floor(high + SLACK)
         if (least > most).any() or least.sum() > n or most.sum() < n:
             sizes = ", ".join(f"{size:g}" for size in (low if self.pinned else np.concatenate([low, high])))
             near = f"sizes in whole rows, such as Fixed({_whole(low, n)})" if self.pinned else "wider bounds"
@@ -173,7 +172,7 @@ class Fixed(RowConstraint):
         if any(size is None or not 0 < size < np.inf for size in self.sizes):
             raise OptionError(f"sizes are {self.sizes}: pass finite numbers above 0, or fewer components")
         total = sum(self.sizes)
-        if self.unit == "share" and abs(total - 1) > SUM_TOLERANCE:
+        if self.unit == "share" and abs(total - 1) > SLACK:
             other = ", or unit='rows' for numbers of rows" if total > 1 else ""
             raise OptionError(f"sizes sum to {total:g} but shares sum to 1: pass shares that sum to 1{other}")
 
@@ -185,8 +184,8 @@ class Fixed(RowConstraint):
         _check_number("sizes", self.sizes, k)
         sizes = np.array(self.sizes)
         whole = 1.0 if self.unit == "share" else total
-        if abs(sizes.sum() - whole) > SUM_TOLERANCE * whole:
-            other = ", unit='share' for shares" if abs(sizes.sum() - 1) <= SUM_TOLERANCE else ""
+        if abs(sizes.sum() - whole) > SLACK * whole:
+            other = ", unit='share' for shares" if abs(sizes.sum() - 1) <= SLACK else ""
             raise OptionError(
                 f"sizes sum to {sizes.sum():g} but the rows sum to {total:g}: pass sizes that sum to {total:g}{other}, "
                 "or Between(low, high)"
@@ -228,7 +227,7 @@ class Between(RowConstraint):
         for name in ("low", "high"):
             value = getattr(self, name)
             object.__setattr__(self, name, one_or_each(name, value))
-        check_sides(self.low, self.high, self.unit, "Between()")
+        check_sides(self.low, self.high, self.unit, "Between()", "rows")
 
     @property
     def pinned(self) -> bool:
@@ -291,7 +290,7 @@ def bounds_of(
         j = int(np.argmax(lows > highs))
         raise OptionError(f"low is above high for size {j} ({lows[j]:g} > {highs[j]:g}, in {what}): swap or widen them")
     hint = "" if unit == "share" or max(lows.max(), highs.max()) > 1 else "; for shares pass unit='share'"
-    slack = SUM_TOLERANCE * total
+    slack = SLACK * total
     whole = f"the rows' {total:g}" if what == ROWS else f"the {total:g} of {what!r} that the rows take"
     if lows.sum() > total + slack:
         raise OptionError(f"the low bounds sum to {lows.sum():g}, more than {whole}: lower them{hint}")
@@ -305,14 +304,12 @@ def _side(name: str, value: Any, k: int, open_: float) -> Float[np.ndarray, " k"
     if isinstance(value, tuple):
         _check_number(name, value, k)
     filled = np.array(_filled(value, open_))
-    if np.isnan(filled).any():
-        raise OptionError(f"{name} holds NaN: pass numbers, or None for an open side")
     return np.broadcast_to(filled if filled.size > 1 or k == 1 else filled[:1], (k,)).astype(np.float64)
 
 
 def _whole(sizes: Float[np.ndarray, " k"], n: int, least: int = 1) -> list[int]:
     """Give the whole numbers closest to sizes that have the sum n: those of the largest remainders are rounded up."""
-    found = np.maximum(np.floor(sizes + SUM_TOLERANCE), least).astype(int)
+    found = np.maximum(np.floor(sizes + SLACK), least).astype(int)
     found[np.argsort(found - sizes, kind="stable")[: n - found.sum()]] += 1
     return found.tolist()
 
@@ -336,14 +333,14 @@ def _filled(value: Any, open_: float) -> list[float]:
     return [open_ if v is None else float(v) for v in values]
 
 
-def check_sides(low: Any, high: Any, unit: str, what: str) -> None:
-    """Refuse sides that bound nothing, and shares that are none."""
+def check_sides(low: Any, high: Any, unit: str, what: str, plain: str) -> None:
+    """Refuse sides that bound nothing, and shares that are none; `plain` is the unit of what are no shares."""
     if all(value is None for side in (low, high) for value in (side if isinstance(side, tuple) else (side,))):
         raise OptionError(f"{what} bounds nothing: pass low, high or both")
     for name, side in (("low", low), ("high", high)):
         largest = max(_filled(side, 0.0), default=0.0)
         if unit == "share" and largest > 1:
-            raise OptionError(f"{name} is {largest:g}, more than a share can be: pass shares, or amounts without unit")
+            raise OptionError(f"{name} is {largest:g}, more than a share can be: pass shares, or unit={plain!r}")
         if np.isnan(_filled(side, 0.0)).any():
             raise OptionError(f"{name} holds NaN: pass numbers, or None for an open side")
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayessoft.core.assignment import best_labels
 from bayessoft.core.capacity import Capacity, Several
-from bayessoft.core.demand import ROWS, SizeResult, match
+from bayessoft.core.demand import ROWS, SLACK, SizeResult, match
 from bayessoft.core.feasible import refuse_clash
 from bayessoft.core.rounding import rounded
 from bayessoft.core.scores import met, under_prices
@@ -30,8 +30,6 @@ from bayessoft.inference.engine import whole
 from bayessoft.posteriors import Draws
 
 __all__ = ["Assigning"]
-
-ACTIVE = 1e-6  # share of a resource: an amount so near to a bound is at it
 
 
 class Assigning:
@@ -146,7 +144,8 @@ class Assigning:
             demand = constraint.demand(k, data.weights)
             assert demand.resources is not None
             prices = _met(scores, data.weights, constraint)[1].prices * demand.units[:, None]
-            found = rounded(scores.astype(np.float64), demand, prices, demand.resources)
+            labels, gap = rounded(scores.astype(np.float64), demand, prices, demand.resources)
+            return (labels, gap) if return_gap else labels
         return (found.labels, found.gap) if return_gap else found.labels
 
     def _scores(self, data: Rows, evidence: Any) -> Float[np.ndarray, "n k"]:
@@ -365,7 +364,7 @@ def _bounds_table(
     prices: np.ndarray,
 ) -> pd.DataFrame:
     """Give the table of bounds, and which of them are active."""
-    near = ACTIVE * np.atleast_2d(amounts).sum(1, keepdims=True)
+    near = SLACK * np.atleast_2d(amounts).sum(1, keepdims=True)
     amounts, low, high, prices = (np.atleast_2d(each) for each in (amounts, low, high, prices))
     active = np.select([low == high, amounts <= low + near, amounts >= high - near], ["fixed", "low", "high"], "")
     columns = {"low": low, "high": high, "amount": amounts, "bound": active, "price": prices}

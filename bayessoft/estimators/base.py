@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.core.capacity import Several
+from bayessoft.core.demand import SLACK
 from bayessoft.core.sizes import Near, SizeConstraint
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.family import SweptFamily
@@ -44,9 +45,6 @@ __all__ = [
 
 COLUMNS = ("n_features_in_", "feature_names_in_")
 """What scikit-learn's validation sets, before anything else is known of the rows."""
-
-BROKEN = 1e-7
-"""Share of a resource: a bound that is missed by more is named in a warning."""
 
 REGULARISING = "reg_covar"
 """The argument that only fits without priors use."""
@@ -227,7 +225,7 @@ def tell(fit: Fit, name: str, ended: Status, max_iter: int | None = None) -> Non
     if not status.converged:
         remark = f" ({checks.text})" if checks is not None else ""
         if status is Status.SIZES_NOT_MET and (result := getattr(fit.posterior, "sizes", None)) is not None:
-            remark = f" ({listed(result.broken(BROKEN), str)})"
+            remark = f" ({listed(result.broken(SLACK), str)})"
         if ended.early and ended is not status:
             remark += f"; the run was {ended.text}"
         warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=3)

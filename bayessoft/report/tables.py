@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bayessoft.core.demand import ROWS
+from bayessoft.core.demand import ROWS, SLACK
 from bayessoft.errors import counted
 
 __all__ = ["print_diagnosis", "print_fit", "print_prediction"]
 
-OPEN = 1e-6  # share of the whole: a bound so near to it leaves all free
 SHORT = (1e-4, 1e9)  # numbers written without an exponent
 CELL = 14  # width of a cluster's column, when clusters are spread over several tables
 
@@ -99,6 +98,8 @@ def print_diagnosis(document: Mapping[str, Any], console: Console) -> None:
 
 def _bounds(name: str, bounds: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
     """Give the lines on a resource under bounds: amounts, unless they are sizes, what they may be, and prices."""
+    if None in bounds["amount"]:  # where clusters cannot be told apart
+        return []
     whole = sum(bounds["amount"])
     sides = zip(bounds["low"], bounds["high"], bounds["bound"], strict=True)
     lines: list[tuple[str, Sequence[str]]] = [("  bounds", [_side(*each, whole) for each in sides])]
@@ -116,7 +117,7 @@ def _side(low: float, high: float, active: str | None, whole: float) -> str:
     least, most = (f"{_bare(value)}{stars[name]}" for name, value in (("low", low), ("high", high)))
     if active == "fixed":
         return f"{least}*"
-    if high >= whole * (1 - OPEN):
+    if high >= whole * (1 - SLACK):
         return f"{least} or more" if low > 0 else "any"
     return f"{least} to {most}" if low > 0 else f"up to {most}"
 

@@ -8,7 +8,9 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import bayessoft as bs
+from bayessoft import plots
 from bayessoft.errors import DataError, OptionError
+from bayessoft.report import tables
 from bayessoft.status import Status
 
 RNG = np.random.default_rng(3)
@@ -51,6 +53,22 @@ def test_bounds_of_draws_are_those_of_their_counts():
     assert sorted(zip(table["low"], table["high"], strict=True)) == [(10, 20), (10, 30), (30, 80)]
     assert (table["amount"] >= table["low"]).all() and (table["amount"] <= table["high"]).all()
     assert table["price"].isna().all()
+
+
+def test_bounds_of_clusters_that_cannot_be_told_apart_are_not_said():
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    gm = bs.GaussianMixture(3, covariance_type="diag", sizes=bs.Fixed([10, 20, 30]), inference=FEW, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        gm.fit(rows)
+    assert not gm.status_.labelled
+    table = gm.size_bounds_
+    assert table[["low", "high", "amount"]].isna().all(axis=None) and (table["bound"] == "").all()
+    with pytest.raises(OptionError, match="no sizes by cluster to draw: sampled, but"):
+        plots.sizes(gm)
+    assert (
+        tables._bounds("rows", {"low": [None], "high": [None], "amount": [None], "bound": [None], "price": [None]})
+        == []
+    )
 
 
 @pytest.mark.parametrize("inference", ["em", "cavi", AND_GIBBS])
