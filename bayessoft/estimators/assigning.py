@@ -289,7 +289,9 @@ class Assigning:
             raise OptionError("size_curve needs a fit under bounds by 'em', 'cavi' or 'svi': fit with sizes=")
         self._with_evidence(evidence)
         whole("cluster", cluster, least=0)
-        values = np.atleast_1d(np.asarray(values, np.float64))
+        values = np.atleast_1d(values)
+        if values.ndim > 1 or values.dtype.kind not in "iuf":
+            raise OptionError(f"values is {values!r}: pass numbers, values of the bound")
         weight = self._known(X, sample_weight).total_weight
         if not np.isclose(weight, self.fit_.total_weight, rtol=1e-9):
             raise OptionError(
@@ -314,7 +316,7 @@ class Assigning:
             price, amount = (np.atleast_2d(part)[place] for part in (at.prices, at.amounts))
             found.append((again.lower_bound_ * again.fit_.total_weight, price, amount, again.status_.name))
         columns = ["objective", "price", "amount", "status"]
-        return pd.DataFrame(found, index=pd.Index(list(values), name=side), columns=columns)
+        return pd.DataFrame(found, index=pd.Index(values, name=side), columns=columns)
 
     def _with_evidence(self, evidence: Any) -> None:
         """Refuse to go on without the evidence that the fit had."""
