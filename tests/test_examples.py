@@ -117,11 +117,8 @@ def test_every_script_is_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-SLOW = set(EXPECTED) - {"draw_readme_picture.py"}
-NAMES = [pytest.param(name, marks=pytest.mark.statistical if name in SLOW else ()) for name in EXPECTED]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", EXPECTED)
 def test_script(name: str, tmp_path: Path) -> None:
     lines, files = EXPECTED[name]
     printed = run(EXAMPLES / name, tmp_path, cwd=tmp_path)

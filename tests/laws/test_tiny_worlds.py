@@ -107,7 +107,7 @@ def test_labels_under_counts_follow_their_probabilities(name):
     assert chi2.sf(np.sum((found - expected) ** 2 / expected), len(found) - 1) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["fixed", "between"])
+@pytest.mark.parametrize("name", [pytest.param("fixed", marks=pytest.mark.statistical), "between"])
 def test_labels_under_counts_are_the_same_in_any_tiles(name):
     member, x, pi, n = MEMBERS[2], points(37, D), proportions(K), 37
     theta, w = parameters(member, K, D), np.r_[0, np.ones(34), 0, 1]

@@ -213,7 +213,9 @@ def test_evidence_says_which_cluster_is_which(inference):
     np.testing.assert_array_equal(np.bincount(labels), [35, 25, 20])
 
 
-@pytest.mark.parametrize("inference", ["em", FEW, pytest.param("cavi", marks=pytest.mark.statistical)], ids=str)
+@pytest.mark.parametrize(
+    "inference", ["em", *(pytest.param(each, marks=pytest.mark.statistical) for each in (FEW, "cavi"))], ids=str
+)
 def test_evidence_goes_with_sizes(inference):
     soft = inference is FEW
     gm = fitted(bs.Fixed([30, 25, 25], order="given"), inference, evidence=SOFT if soft else HARD)

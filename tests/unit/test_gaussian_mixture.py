@@ -99,8 +99,7 @@ def test_check_estimator(k, kind):
 
 @pytest.mark.statistical
 @pytest.mark.usefixtures("hardly_optimised")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("k, kind", [(1, "full"), *((3, kind) for kind in KINDS)])
 def test_check_estimator_with_few_draws(k, kind):
     few = NUTS(draws=4, warmup=4, chains=1, max_tree_depth=3)
     expected = EXPECTED if k == 1 else EXPECTED | RANDOM_STARTS
@@ -174,7 +173,8 @@ def test_default_start_is_as_good_as_scikit_learns(kind):
     assert ours > theirs - 1e-3
 
 
-@pytest.mark.parametrize("distance", [3.0, pytest.param(6.0, marks=pytest.mark.statistical)])
+@pytest.mark.statistical
+@pytest.mark.parametrize("distance", [3.0, 6.0])
 def test_default_start_finds_blobs(distance):
     # whitened, the direction between them is as wide as the other: one run of k-means often splits the wrong one
     found, total = 0, 20

@@ -160,6 +160,7 @@ def driven(chains: int, method: str, **start) -> dict:
     return found
 
 
+@pytest.mark.statistical
 def test_it_runs_in_numpyros_driver():
     means = np.sort(np.asarray(driven(2, "vectorized")["means"])[..., 1], axis=-1)
     np.testing.assert_allclose(means.mean((0, 1)), [-6, 0, 6], atol=0.7)

@@ -89,6 +89,7 @@ def test_sizes_of_any_order_go_where_they_suit():
         assert all(len(set(chain[:, j])) == 2 for j in range(3) if j != large)
 
 
+@pytest.mark.statistical
 def test_single_precision(known):
     gm = fitted(bs.Fixed([20, 35, 25]), X.astype(np.float32))
     assert gm.responsibilities_.dtype == np.float32

@@ -65,6 +65,7 @@ def test_em_is_that_of_peel_and_mclachlan():
     assert (np.diff(model.lower_bounds_) > 0).all()
 
 
+@pytest.mark.statistical
 def test_outliers_drag_gaussian_components_and_not_these(tmp_path):
     X, labels = table()
     X[:6] += np.array([-40.0, 60.0]) * np.random.default_rng(1).normal(1, 0.3, (6, 1))

@@ -148,7 +148,8 @@ def test_refusals():
         GaussianMixture(3, inference=guided, sizes=Between(0.1, 0.9, unit="share")).fit(clusters(30))
 
 
-@pytest.mark.parametrize("several", [pytest.param(False, marks=pytest.mark.statistical), True])
+@pytest.mark.statistical
+@pytest.mark.parametrize("several", [False, True])
 def test_sizes_by_batches_are_those_of_all_rows(several):
     """Prices move with the batches; those of the end are of all rows, and near those of CAVI."""
     X = clusters(600)
