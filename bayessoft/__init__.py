@@ -30,6 +30,7 @@ __all__ = [
     "Categorical",
     "Dirichlet",
     "Fixed",
+    "FuzzyCMeans",
     "Gamma",
     "Gaussian",
     "GaussianMixture",
@@ -43,6 +44,7 @@ __all__ = [
     "NormalInverseWishart",
     "Poisson",
     "Product",
+    "SoftKMeans",
     "StudentT",
     "StudentTPrior",
     "__version__",
@@ -63,6 +65,7 @@ _HOMES = {
     "Categorical": "bayessoft.families.categorical",
     "Dirichlet": "bayessoft.families.weights",
     "Fixed": "bayessoft.core.sizes",
+    "FuzzyCMeans": "bayessoft.estimators.fuzzy_c_means",
     "Near": "bayessoft.core.sizes",
     "Gamma": "bayessoft.families.poisson",
     "Gaussian": "bayessoft.families.gaussian",
@@ -76,6 +79,7 @@ _HOMES = {
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
     "Poisson": "bayessoft.families.poisson",
     "Product": "bayessoft.families.product",
+    "SoftKMeans": "bayessoft.estimators.soft_k_means",
     "StudentT": "bayessoft.families.student_t",
     "StudentTPrior": "bayessoft.families.degrees_of_freedom",
     "calibrate": "bayessoft.studies.calibration",
@@ -87,8 +91,10 @@ if TYPE_CHECKING:
     from bayessoft.core.capacity import Capacity
     from bayessoft.core.sizes import Between, Fixed, Near
     from bayessoft.diagnostics.relabelling import relabel
+    from bayessoft.estimators.fuzzy_c_means import FuzzyCMeans
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
     from bayessoft.estimators.mixture_model import MixtureModel
+    from bayessoft.estimators.soft_k_means import SoftKMeans
     from bayessoft.families.bernoulli import Bernoulli, Beta
     from bayessoft.families.categorical import Categorical
     from bayessoft.families.degrees_of_freedom import StudentTPrior

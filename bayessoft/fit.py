@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from scipy.special import entr, gammaln
 
 from bayessoft.core.sweep import Tiles, logits, rowwise
 from bayessoft.families.family import SweptFamily
+from bayessoft.families.weights import Equal
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import Affine, scoped
 from bayessoft.posteriors import Conjugate, Draws, Point, on_device
@@ -71,9 +72,15 @@ class Fit:
         """Number of free parameters."""
         found = self.mixture.family.n_parameters(self.mixture.k, len(self.frame.shift))
         sizes = self.mixture.sizes
-        if sizes is None or not sizes.pinned or not isinstance(self.posterior, Point):
+        known = isinstance(self.mixture.weights, Equal)
+        if not known and (sizes is None or not sizes.pinned or not isinstance(self.posterior, Point)):
             found += self.mixture.k - 1  # proportions, which fixed sizes are where the fit is a point
         return found
+
+    @property
+    def plain(self) -> Fit:
+        """The fit as one of a mixture at temperature 1, which has a density."""
+        return replace(self, mixture=replace(self.mixture, family=self.mixture.family.plain))
 
     @property
     def log_relabellings(self) -> float:

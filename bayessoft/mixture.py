@@ -20,7 +20,7 @@ from bayessoft.data.rows import Rows, fresh, rows
 from bayessoft.errors import OptionError
 from bayessoft.families.family import ConjugateFamily, GibbsFamily, Sample, SweptFamily, lacking, pytree
 from bayessoft.families.gaussian import Gaussian
-from bayessoft.families.weights import Dirichlet
+from bayessoft.families.weights import Dirichlet, Equal
 from bayessoft.numerics import Affine
 
 __all__ = ["Mixture", "handed"]
@@ -51,7 +51,7 @@ class Mixture:
 
     k: int
     family: SweptFamily = Gaussian()
-    weights: Dirichlet | None = Dirichlet()
+    weights: Dirichlet | Equal | None = Dirichlet()
     sizes: SizeConstraint | None = None
 
     def __post_init__(self) -> None:
@@ -104,9 +104,8 @@ class Mixture:
 
     def mode(self, statistics: Any, floor: Array | float) -> tuple[Float[Array, " k"], Any]:
         """Give the proportions and parameters that maximise prior times likelihood of the statistics."""
-        weights = statistics.weight / statistics.weight.sum()
-        if self.weights is not None:
-            weights = self.weights.mode(statistics.weight)
+        members = self.family.members(statistics)
+        weights = members / members.sum() if self.weights is None else self.weights.mode(members)
         return weights, self.family.mode(statistics, floor)
 
     def update(self, statistics: Any) -> Mixture:
@@ -172,13 +171,14 @@ class Mixture:
 
     def _conjugate(self) -> tuple[ConjugateFamily, Dirichlet]:
         """Give family and proportions, both with their priors; engines refuse what has none before."""
-        if self.weights is None or lacking(self.family, ConjugateFamily) or self.family.prior is None:
+        weights = self.weights
+        if not isinstance(weights, Dirichlet) or lacking(self.family, ConjugateFamily) or self.family.prior is None:
             raise OptionError("only conjugate families under a prior have a posterior in closed form")
-        return cast(ConjugateFamily, self.family), self.weights
+        return cast(ConjugateFamily, self.family), weights
 
     def drawable(self) -> tuple[GibbsFamily, Dirichlet]:
         """Give family and proportions, both with their priors, of which parameters can be drawn given labels."""
-        if self.weights is None or lacking(self.family, GibbsFamily) or self.family.prior is None:
+        if not isinstance(self.weights, Dirichlet) or lacking(self.family, GibbsFamily) or self.family.prior is None:
             raise OptionError(
                 "only families with a Gibbs step, under a prior, have their parameters drawn given labels"
             )
@@ -193,7 +193,7 @@ class Mixture:
 
     def draw(self, sample: Sample) -> tuple[Float[Array, " k"], Any]:
         """Draw proportions and parameters from the prior through `sample`, for example ``numpyro.sample``."""
-        if self.weights is None:
+        if not isinstance(self.weights, Dirichlet):
             raise OptionError("the proportions have no prior to draw from: pass weights=Dirichlet()")
         with jax.default_matmul_precision("highest"):  # in the products of distributions, too
             return self.weights.draw(sample, self.k), self.family.draw(sample, self.k)

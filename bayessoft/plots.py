@@ -16,13 +16,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from scipy.stats import t as student
 
+from bayessoft.annealing_plots import annealing_tree
 from bayessoft.canvas import BAND, COLOURS, MARKERS, colour, new_axes, save, short
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
 from bayessoft.size_plots import size_curve, sizes
 
-__all__ = ["COLOURS", "memberships", "profiles", "save", "size_curve", "sizes"]
+__all__ = ["COLOURS", "annealing_tree", "memberships", "profiles", "save", "size_curve", "sizes"]
 
 DOUBT = "#C8C8C8"  # of a row that could as well belong to any cluster
 LEVELS = (0.68, 0.95)

@@ -18,9 +18,25 @@ from bayessoft.families.family import seeded
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
 
-__all__ = ["Checks", "Conjugate", "Draws", "Guided", "Point", "drawn", "enough_draws", "on_device"]
+__all__ = ["AnnealingPath", "Checks", "Conjugate", "Draws", "Guided", "Point", "drawn", "enough_draws", "on_device"]
 
 LEAST_DRAWS = 100  # that the tail of importance weights is judged by
+
+
+@dataclass(frozen=True, eq=False)
+class AnnealingPath:
+    """Where centres were as the inverse temperature rose.
+
+    Attributes
+    ----------
+    betas : array of shape (L,)
+        Inverse temperatures, in original units.
+    centers : array of shape (L, k, d)
+        Centres that memberships settled at, in original units.
+    """
+
+    betas: Float[np.ndarray, " L"]
+    centers: Float[np.ndarray, "L k d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +51,14 @@ class Point:
         Parameters of the components, for rows mapped by the fit's frame.
     sizes : SizeResult or None
         What a size constraint did.
+    path : AnnealingPath or None
+        What led there, where the inverse temperature rose.
     """
 
     weights: Float[np.ndarray, " k"]
     parameters: Any
     sizes: SizeResult | None = None
+    path: AnnealingPath | None = None
 
 
 @dataclass(frozen=True, eq=False)

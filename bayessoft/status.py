@@ -43,6 +43,10 @@ class Status(Enum):
     NOT_CONVERGED = (
         "stopped at max_iter before the objective settled: raise max_iter or tol, or try other starts (n_init)"
     )
+    COINCIDENT = (
+        "converged, but centres of clusters coincide, as they do where distances from the rows hardly differ, in many "
+        "columns above all: lower m towards 1, use fewer clusters, reduce the columns (PCA), or pass variant='entropy'"
+    )
     REG_COVAR_DOMINATES = (
         "converged, but reg_covar is larger than the variance of a column: rescale the columns, or lower reg_covar"
     )

@@ -34,6 +34,8 @@ INNER = "model"  # where the command line keeps the model inside its output fold
 ESTIMATORS = {
     "GaussianMixture": "bayessoft.estimators.gaussian_mixture",
     "MixtureModel": "bayessoft.estimators.mixture_model",
+    "SoftKMeans": "bayessoft.estimators.soft_k_means",
+    "FuzzyCMeans": "bayessoft.estimators.fuzzy_c_means",
 }
 CLASSES = {
     "Fit": "bayessoft.fit",
@@ -72,6 +74,14 @@ CLASSES = {
     "StudentT": "bayessoft.families.student_t",
     "StudentTParameters": "bayessoft.families.student_t",
     "StudentTPrior": "bayessoft.families.degrees_of_freedom",
+    "Radial": "bayessoft.families.radial",
+    "Centres": "bayessoft.families.radial",
+    "Equal": "bayessoft.families.weights",
+    "Tempered": "bayessoft.families.tempered",
+    "AnnealingPath": "bayessoft.posteriors",
+    "FuzzyFit": "bayessoft.inference.fuzzy",
+    "FuzzyModel": "bayessoft.core.fuzzy",
+    "FuzzyCentres": "bayessoft.core.fuzzy",
     "EM": "bayessoft.inference.em",
     "CAVI": "bayessoft.inference.cavi",
     "Gibbs": "bayessoft.inference.gibbs",
@@ -251,8 +261,8 @@ def _estimator(model: Mapping[str, Any], reader: _Reader) -> Any:
         if key[0] == "_" or key[-1] != "_" or isinstance(getattr(type(estimator), key, None), property):
             raise _damaged(reader.folder, f"{key!r} is no fitted attribute")
         setattr(estimator, key, reader.decode(value))
-    k, d = estimator.n_components, estimator.n_features_in_
-    for key, shape in (("weights_", (k,)), ("means_", (k, d))):
+    k, d = getattr(estimator, getattr(estimator, "COUNTED", "n_clusters")), estimator.n_features_in_
+    for key, shape in (("weights_", (k,)), ("means_", (k, d)), ("cluster_centers_", (k, d))):
         if hasattr(estimator, key) and getattr(estimator, key).shape != shape:
             raise _damaged(reader.folder, f"{key} has shape {getattr(estimator, key).shape}, not {shape}")
     if len(estimator.fit_.frame.shift) != d:

@@ -17,7 +17,19 @@ from bayessoft.core.assign import Beside, assign
 from bayessoft.families.family import SweptFamily, pytree
 from bayessoft.numerics import CHUNK, bucket
 
-__all__ = ["LONG", "Tiles", "log_likelihood", "logits", "over_tiles", "rowwise", "sweep", "tiles", "with_beside"]
+__all__ = [
+    "LONG",
+    "Tiles",
+    "either",
+    "either_form",
+    "log_likelihood",
+    "logits",
+    "over_tiles",
+    "rowwise",
+    "sweep",
+    "tiles",
+    "with_beside",
+]
 
 
 LONG = 512  # rows of a tile from which four of them unrolled are a tenth to a quarter faster, measured
@@ -115,22 +127,33 @@ def _(size: int, batched: list[bool], safe: Array) -> tuple[Array, bool]:
     return jnp.all(safe), False
 
 
-def over_tiles(tile: Callable[..., Any], rows: Tiles, *more: Any, unrolled: bool = True) -> Any:
+def over_tiles(
+    tile: Callable[..., Any],
+    rows: Tiles,
+    *more: Any,
+    unrolled: bool = True,
+    joined: Callable[[Array, Array], Array] = jnp.add,
+) -> Any:
     """Sum what `tile(x, w, *more)` gives over all tiles; `more` are trees of arrays of shape (T, ...).
 
-    Long tiles are `unrolled`, which takes the memory of four of them, and longer to compile.
+    Long tiles are `unrolled`, which takes the memory of four of them, and longer to compile. What tiles give may be
+    `joined` otherwise than by sums, from 0.
     """
     xs = (rows.x, rows.w, *more)
     first = jax.eval_shape(tile, *jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
     count, t = rows.w.shape
     unroll = 4 if unrolled and count > 4 and t >= LONG else 1
-    return lax.scan(lambda total, x: (jax.tree.map(jnp.add, total, tile(*x)), None), zero, xs, unroll=unroll)[0]
+    return lax.scan(lambda total, x: (jax.tree.map(joined, total, tile(*x)), None), zero, xs, unroll=unroll)[0]
 
 
 def either_form(family: SweptFamily, parameters: Any, rows: Tiles, pass_: Callable[[bool], Any]) -> Any:
     """Run ``pass_(fast)`` in the form that the family wants."""
-    safe = family.safe(parameters, rows.radius)
+    return either(family.safe(parameters, rows.radius), pass_)
+
+
+def either(safe: Array | bool, pass_: Callable[[bool], Any]) -> Any:
+    """Run ``pass_(fast)``, in the fast form where that is safe."""
     if safe is False:
         return pass_(False)
     return lax.cond(_all_safe(lax.stop_gradient(safe)), lambda: pass_(True), lambda: pass_(False))
@@ -237,6 +260,6 @@ def _by_statistics_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> t
     value, statistics = sweep(family, parameters, log_weights, rows)
 
     def of_statistics(parameters: Any, log_weights: Array) -> Array:
-        return family.statistics_log_density(parameters, statistics) + jnp.dot(statistics.weight, log_weights)
+        return family.statistics_log_density(parameters, statistics) + jnp.dot(family.members(statistics), log_weights)
 
     return value, jax.jvp(of_statistics, (parameters, log_weights), moving)[1]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning
 
 from bayessoft.core.capacity import Several
@@ -20,6 +21,7 @@ from bayessoft.core.sizes import Near, SizeConstraint
 from bayessoft.errors import OptionError, listed
 from bayessoft.families.family import SweptFamily
 from bayessoft.families.structures import STRUCTURES
+from bayessoft.families.tempered import Tempered
 from bayessoft.families.weights import Dirichlet
 from bayessoft.fit import Fit
 from bayessoft.inference import ENGINES
@@ -29,18 +31,22 @@ from bayessoft.status import Status
 
 __all__ = [
     "REGULARISING",
+    "above",
+    "centres_given",
     "check_run",
     "checked_weights",
     "choose_engine",
     "columns_kept",
     "constraint_of",
     "engine_class",
+    "enough_rows",
     "forget",
     "given_start",
     "names_of",
     "progress_printer",
     "specification",
     "tell",
+    "warn_of",
 ]
 
 COLUMNS = ("n_features_in_", "feature_names_in_")
@@ -111,7 +117,7 @@ def check_run(engine: Climber | Sampler, checkpoint: Any, time_limit: Any, rando
         raise OptionError(f"time_limit is {time_limit!r}: pass a number of seconds > 0")
 
 
-def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any) -> Mixture:
+def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any, temperature: Any = 1.0) -> Mixture:
     """Give the mixture that an estimator's arguments state, refusing those out of range."""
     whole("n_components", k)
     if concentration is not None and not isinstance(concentration, Dirichlet):
@@ -123,6 +129,9 @@ def specification(k: Any, family: SweptFamily, concentration: Any, sizes: Any) -
         raise OptionError(f"{both[0]!r} and {both[1]!r} both state a prior on the proportions: leave one of them out")
     if priors:
         concentration = priors[0].prior()
+    above("temperature", temperature, 0)
+    if temperature != 1:
+        family = Tempered(family, 1 / float(temperature))
     return Mixture(int(k), family, concentration, constraint_of([part for part in parts if part not in priors]))
 
 
@@ -186,6 +195,27 @@ def checked_weights(weights: Any, k: int) -> np.ndarray | None:
     return weights
 
 
+def above(name: str, value: object, least: float) -> None:
+    """Refuse an option that is no finite number above `least`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not least < float(value) < np.inf:
+        raise OptionError(f"{name} is {value!r}: pass a finite number above {least:g}")
+
+
+def enough_rows(values: np.ndarray, name: str, k: int) -> None:
+    """Refuse fewer rows than clusters, whose number has the name."""
+    if len(values) < k:
+        raise ValueError(
+            f"{name}={k} but n_samples = {len(values)}: pass at least as many rows as clusters, or fewer clusters"
+        )
+
+
+def centres_given(init: Any, k: int, d: int) -> Float[np.ndarray, "k d"]:
+    """Check centres to start from."""
+    centres = _shaped("init", init, (int(k), d))
+    assert centres is not None
+    return centres
+
+
 def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     if value is None:
         return None
@@ -215,6 +245,12 @@ def columns_kept(estimator: Any) -> Iterator[None]:
             vars(estimator).pop(name, None)
         vars(estimator).update(before)
         raise
+
+
+def warn_of(status: Status, name: str, remark: str = "") -> None:
+    """Warn of a status that the user should know about, for whoever called the method that calls this."""
+    if not status.converged:
+        warnings.warn(f"{name} {status.text}{remark}", ConvergenceWarning, stacklevel=3)
 
 
 def tell(fit: Fit, name: str, ended: Status, max_iter: int | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from bayessoft.data.rows import fresh
+from bayessoft.data.rows import Rows, fresh
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
 from bayessoft.estimators.base import given_start, specification
@@ -70,6 +70,9 @@ class GaussianMixture(MixtureEstimator):
     sizes : Fixed, Between, Capacity, Near, a list of these, or None
         What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi", "svi") or on counts in
         every draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
+    temperature : float > 0, default 1
+        Only by "em": log densities are divided by it, in memberships and in the fit, while proportions and priors
+        count as they do. Above 1 memberships are softer. Densities and scores are those of the mixture itself.
     inference : {"em", "map", "cavi", "svi", "gibbs", "nuts"} or engine
         How to fit: "em" finds the best fit, "map" does by gradients, "cavi" finds the closest posterior of independent
         parts, "svi" does by batches of rows, "gibbs" and "nuts" draw from the posterior. An engine object carries its
@@ -162,6 +165,7 @@ class GaussianMixture(MixtureEstimator):
         prior: Any = None,
         weight_concentration_prior: Any = None,
         sizes: Any = None,
+        temperature: float = 1.0,
         inference: Any = "em",
         checkpoint: Any = None,
         time_limit: Any = None,
@@ -183,6 +187,7 @@ class GaussianMixture(MixtureEstimator):
         self.prior = prior
         self.weight_concentration_prior = weight_concentration_prior
         self.sizes = sizes
+        self.temperature = temperature
         self.inference = inference
         self.checkpoint = checkpoint
         self.time_limit = time_limit
@@ -196,7 +201,7 @@ class GaussianMixture(MixtureEstimator):
         if self.prior is not None and self.reg_covar not in (0, self._defaults()["reg_covar"]):
             raise OptionError("reg_covar is not used under a prior, which regularises by itself: leave out one of them")
         family = Gaussian(self.covariance_type, self.prior)
-        return specification(self.n_components, family, self.weight_concentration_prior, self.sizes)
+        return specification(self.n_components, family, self.weight_concentration_prior, self.sizes, self.temperature)
 
     def _given(self, d: int) -> Given:
         k, kind = int(self.n_components), self.covariance_type
@@ -204,12 +209,15 @@ class GaussianMixture(MixtureEstimator):
 
     def _again(self, fit: Fit) -> Given:
         """Start where the last fit ended."""
-        kind, shape = getattr(fit.mixture.family, "covariance_type", None), (self.n_components, self.n_features_in_)
+        kind, shape = (
+            getattr(fit.mixture.family.plain, "covariance_type", None),
+            (self.n_components, self.n_features_in_),
+        )
         if kind != self.covariance_type or self.means_.shape != shape:
             raise OptionError("warm_start needs the n_components, covariance_type and columns of the last fit")
         return self._where(fit)
 
-    def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
+    def _learned(self, fit: Fit, data: Rows) -> dict[str, Any]:
         structure = STRUCTURES[self.covariance_type]
         weights, found = posterior.centre(fit)
         covariances = found["covariances"]
@@ -226,4 +234,5 @@ class GaussianMixture(MixtureEstimator):
             "precisions_": precisions,
             "precisions_cholesky_": factors,
         }
+        dtype = data.values.dtype
         return {name: array.astype(dtype) for name, array in arrays.items()} | {"prior_": fit.mixture.family.prior}

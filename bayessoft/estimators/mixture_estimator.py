@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ from bayessoft.estimators.base import (
     check_run,
     choose_engine,
     columns_kept,
+    enough_rows,
     forget,
     names_of,
     progress_printer,
@@ -38,7 +39,7 @@ from bayessoft.fit import Fit
 from bayessoft.inference.cavi import CAVI
 from bayessoft.inference.checkpoint import Checkpoint
 from bayessoft.inference.engine import Climber, Given, Problem, Sampler
-from bayessoft.inference.refusals import check_rows
+from bayessoft.inference.refusals import check_rows, tempered_only_by_em
 from bayessoft.inference.run import run
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import scoped
@@ -50,7 +51,9 @@ __all__ = ["MixtureEstimator"]
 class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
     """An estimator of a mixture: what it is fitted to is up to the class, what is made of the fit is here."""
 
-    n_components: int
+    COUNTED: ClassVar[str] = "n_components"
+    """The argument that says how many clusters there are."""
+
     inference: Any
     random_state: Any
     warm_start: bool
@@ -72,7 +75,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         """Give a start where the last fit ended."""
 
     @abstractmethod
-    def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
+    def _learned(self, fit: Fit, data: Rows) -> dict[str, Any]:
         """Give the attributes that are the class's own."""
 
     def _where(self, fit: Fit) -> Given:
@@ -118,6 +121,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         engine = self._engine()
         check_run(engine, self.checkpoint, self.time_limit, self.random_state, self.warm_start)
         mixture = self._mixture()
+        tempered_only_by_em(engine, mixture)
         engine = engine.suited(mixture)
         engine.check(mixture)
         if engine.BAYESIAN:
@@ -171,7 +175,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
 
     def _remember(self, fit: Fit, data: Rows) -> None:
         """Set what was learned; the only place that does."""
-        learned = self._learned(fit, data.values.dtype) | {
+        learned = self._learned(fit, data) | {
             "fit_": fit,
             "status_": fit.status,
             "converged_": fit.status.converged,
@@ -183,7 +187,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
             if isinstance(fit.posterior, Point):
-                density = fit.evaluate(data.values, evidence=data.evidence)[0]
+                density = fit.plain.evaluate(data.values, evidence=data.evidence)[0]
                 learned["log_likelihood_"] = float(data.weights @ density.astype(np.float64))
         drawn = fit.posterior.expected_sizes if isinstance(fit.posterior, Draws) else None
         if fit.mixture.sizes is not None and drawn is not None:
@@ -198,11 +202,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
     def _rows(self, X: Any, sample_weight: Any) -> Rows:
         """Check the rows to be fitted."""
         values = self._values(X, reset=True, least=2)
-        if len(values) < self.n_components:
-            raise ValueError(
-                f"n_components={self.n_components} but n_samples = {len(values)}: pass at least as many rows as "
-                "clusters, or fewer clusters"
-            )
+        enough_rows(values, self.COUNTED, getattr(self, self.COUNTED))
         return rows(values, columns=self._columns(), ids=row_ids(X), sample_weight=sample_weight)
 
     def _values(self, X: Any, *, reset: bool, least: int = 1) -> Float[np.ndarray, "n d"]:
@@ -267,7 +267,8 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
         """Give the log density of each row, in nats."""
-        return self._evaluate(X)[0]
+        check_is_fitted(self, "fit_")
+        return self.fit_.plain.evaluate(self._known(X).values)[0]
 
     def score(self, X: Any, y: Any = None) -> float:
         """Give the mean log density of the rows, in nats."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
 from bayessoft.estimators.base import checked_weights, specification
@@ -42,6 +43,9 @@ class MixtureModel(MixtureEstimator):
     sizes : Fixed, Between, Capacity, Near, a list of these, or None
         What is known of the sizes of the clusters: a constraint on expected sizes ("em", "cavi", "svi") or on counts in
         every draw ("gibbs"), or a target. Prediction is free of constraints; `responsibilities_` are not.
+    temperature : float > 0, default 1
+        Only by "em": log densities are divided by it, in memberships and in the fit, while proportions and priors
+        count as they do. Above 1 memberships are softer. Densities and scores are those of the mixture itself.
     tol : float, default 1e-3
         EM, MAP, CAVI and SVI end when the objective changes by less, in nats per row.
     max_iter : int, default 100
@@ -105,6 +109,7 @@ class MixtureModel(MixtureEstimator):
         inference: Any = "em",
         weight_concentration_prior: Any = None,
         sizes: Any = None,
+        temperature: float = 1.0,
         tol: float = 1e-3,
         max_iter: int = 100,
         n_init: int = 1,
@@ -123,6 +128,7 @@ class MixtureModel(MixtureEstimator):
         self.inference = inference
         self.weight_concentration_prior = weight_concentration_prior
         self.sizes = sizes
+        self.temperature = temperature
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
@@ -144,7 +150,7 @@ class MixtureModel(MixtureEstimator):
             raise OptionError(f"family is {self.family!r}: pass one of {listed(list(FAMILIES))}, or a family object")
         if not isinstance(family, SweptFamily):
             family = Stated.of(family)
-        return specification(self.n_components, family, self.weight_concentration_prior, self.sizes)
+        return specification(self.n_components, family, self.weight_concentration_prior, self.sizes, self.temperature)
 
     def _given(self, d: int) -> Given:
         if not isinstance(self.parameters_init, Mapping | None):
@@ -153,7 +159,7 @@ class MixtureModel(MixtureEstimator):
         return Given(checked_weights(self.weights_init, int(self.n_components)), parameters)
 
     def _again(self, fit: Fit) -> Given:
-        mine, its = self._mixture().family, fit.mixture.family
+        mine, its = self._mixture().family.plain, fit.mixture.family.plain
         if (
             _kind(mine) != _kind(its)
             or len(self.weights_) != self.n_components
@@ -162,8 +168,8 @@ class MixtureModel(MixtureEstimator):
             raise OptionError("warm_start needs the n_components, family and columns of the last fit")
         return self._where(fit)
 
-    def _learned(self, fit: Fit, dtype: np.dtype[Any]) -> dict[str, Any]:
-        weights, found = posterior.centre(fit)
+    def _learned(self, fit: Fit, data: Rows) -> dict[str, Any]:
+        (weights, found), dtype = posterior.centre(fit), data.values.dtype
         parameters = {name: array.astype(dtype) for name, array in found.items()}
         return {"weights_": weights.astype(dtype), "parameters_": parameters, "prior_": fit.mixture.family.prior}
 

@@ -106,6 +106,20 @@ class SweptFamily(Family):
         """The families that it is made of, where it is made of others."""
         return ()
 
+    @property
+    def plain(self) -> SweptFamily:
+        """The family at temperature 1."""
+        return self
+
+    @property
+    def power(self) -> Any:
+        """How often its log densities count: the inverse temperature."""
+        return 1.0
+
+    def members(self, statistics: Any) -> Float[Array, " k"]:
+        """Give the weight of the rows of each component."""
+        return statistics.weight
+
     @abstractmethod
     def sites(self, parameters: Any) -> dict[str, Array]:
         """Give what the sites of `draw` have to be for `draw` to give the parameters."""

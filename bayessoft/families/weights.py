@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.stats import beta
 from bayessoft.errors import OptionError
 from bayessoft.families.family import Sample, pytree
 
-__all__ = ["Dirichlet"]
+__all__ = ["Dirichlet", "Equal"]
 
 
 @pytree()
@@ -102,3 +102,28 @@ class Dirichlet:
     def draw(self, sample: Sample, k: int) -> Float[Array, " k"]:
         """Draw proportions through `sample`."""
         return sample("weights", dist.Dirichlet(jnp.broadcast_to(jnp.asarray(self.concentration), (k,))))
+
+
+@pytree()
+@dataclass(frozen=True, eq=False)
+class Equal:
+    """Equal proportions, whatever the rows: nothing is left to find of them."""
+
+    concentration: ClassVar[float] = 1.0
+    """Of no cluster more than of another."""
+
+    def checked(self, k: int) -> Equal:
+        """Give the same, for k clusters."""
+        return self
+
+    def raised(self, count: float) -> Equal:
+        """Give the same after each cluster received `count` rows."""
+        return self
+
+    def mode(self, weight: Float[Array, " k"]) -> Float[Array, " k"]:
+        """Give equal proportions."""
+        return jnp.full_like(weight, 1 / len(weight))
+
+    def log_density(self, weights: Float[Array, " k"]) -> Array:
+        """Log density of what cannot be otherwise."""
+        return jnp.zeros(())

@@ -163,7 +163,7 @@ class EM(Climber):
         fell = state.monotone & state.met & met & (change < -slack)
         settled = jnp.abs(change) < state.tol
         singular = ~all_finite(parameters)
-        thin = statistics.weight.min() <= rows.x.shape[1] + 1
+        thin = mixture.family.members(statistics).min() <= rows.x.shape[1] + 1
         ends = ((settled, CONVERGED), (fell, FELL), (~jnp.isfinite(objective), NON_FINITE))
         code = jnp.full_like(state.code, RUNNING)
         for happened, end in (*ends, (singular, SINGULAR), (singular & thin, COLLAPSED)):

@@ -238,7 +238,7 @@ class Climber(Engine):
 
     @staticmethod
     @abstractmethod
-    def step(mixture: Mixture, rows: Tiles, state: Any) -> tuple[Any, Array]:
+    def step(mixture: Any, rows: Tiles, state: Any) -> tuple[Any, Array]:
         """Give the next state and the objective of the present one."""
 
     @staticmethod

@@ -12,7 +12,7 @@ from bayessoft.families.family import ConjugateFamily, GibbsFamily, lacking
 from bayessoft.inference.engine import Engine
 from bayessoft.mixture import Mixture
 
-__all__ = ["check_rows", "conjugate_only", "drawable_only", "modes_only", "unconstrained_only"]
+__all__ = ["check_rows", "conjugate_only", "drawable_only", "modes_only", "tempered_only_by_em", "unconstrained_only"]
 
 
 def check_rows(engine: Engine, mixture: Mixture, data: Rows) -> None:
@@ -77,6 +77,15 @@ def drawable_only(mixture: Mixture, name: str) -> None:
         raise OptionError(
             f"{family.name} has no draw of its parameters given labels, which inference={name!r} needs: use "
             "'nuts', 'svi' or 'map'"
+        )
+
+
+def tempered_only_by_em(engine: Engine, mixture: Mixture) -> None:
+    """Refuse a temperature where it would make the result no posterior."""
+    if mixture.family.power != 1 and engine.BAYESIAN:
+        raise OptionError(
+            f"temperature={1 / mixture.family.power:g}, and {type(engine).__name__} finds a posterior, which has no "
+            "temperature: leave it out, or use inference='em'"
         )
 
 

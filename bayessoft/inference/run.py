@@ -23,7 +23,7 @@ from bayessoft.mixture import Mixture
 from bayessoft.posteriors import Conjugate, Draws, Guided, Point
 from bayessoft.status import Status
 
-__all__ = ["run"]
+__all__ = ["climb", "run"]
 
 BLOCK = 64  # steps whose records one compiled block holds
 PATIENCE = 0.5  # seconds between two looks at progress and interrupts, about
@@ -136,6 +136,36 @@ def run(
         device=problem.device,
         named=problem.data.evidence is not None,
     )
+
+
+def climb(
+    engine: Climber, problem: Any, progress: Progress | None = None
+) -> tuple[Any, Status, Float[np.ndarray, " steps"]]:
+    """Climb with an engine whose result is no fit of a mixture, inside `numerics.scoped`.
+
+    Parameters
+    ----------
+    engine : Climber
+        The algorithm.
+    problem
+        With the rows: ``standard``, what the engine's steps take, ``tiles`` and ``data``.
+    progress : callable, optional
+        As of `run`.
+
+    Returns
+    -------
+    state, status, objectives
+        Of the best start.
+
+    Raises
+    ------
+    FitError
+        Every start failed; carries the status.
+    """
+    tell = None if progress is None else _Teller(engine, problem, progress, None)
+    now, _ = _walk(engine, problem, tell, None, np.inf)
+    records = [[block[start] for block in now.blocks] for start in range(len(jax.tree.leaves(now.states)[0]))]
+    return _best(engine, now.states, records)
 
 
 def _walk(
@@ -265,7 +295,8 @@ def _units(problem: Problem, weights: np.ndarray, inside: Any) -> float:
     weights = weights.astype(np.float64)
     outside = problem.mixture.family.map_parameters(inside, problem.frame)
     prior = problem.mixture.log_prior(weights, outside) - problem.standard.log_prior(weights, inside)
-    return problem.frame.log_det + float(prior) / problem.data.total_weight
+    volume = problem.mixture.family.power * problem.frame.log_det
+    return volume + float(prior) / problem.data.total_weight
 
 
 def _status(status: Status, problem: Problem, posterior: Point | Conjugate | Guided) -> Status:

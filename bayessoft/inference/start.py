@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 
 from bayessoft.core.demand import match
@@ -22,6 +20,7 @@ from bayessoft.core.sweep import Tiles, over_tiles, sweep
 from bayessoft.data.rows import fresh
 from bayessoft.families.family import GibbsFamily, SweptFamily, lacking, seeded
 from bayessoft.inference.engine import Problem
+from bayessoft.inference.seeding import LLOYD, by_evidence, centres, joined
 from bayessoft.inference.unconstrained import constrained, log_joint, unconstrained
 from bayessoft.mixture import Mixture
 from bayessoft.numerics import all_finite, balanced, standardising
@@ -30,39 +29,10 @@ __all__ = ["begin", "begin_chains", "begin_inside", "matched"]
 
 WAYS, TRIES = ("kmeans", "k-means++"), 4  # a chain has so many clusterings of each to start from: most modes are traps
 STEPS = 50  # of L-BFGS, where there is no M-step
-LLOYD = 30  # steps of k-means
 CLIMB = 30  # steps of EM from each, since k-means does not know the shapes of clusters
-KMEANS_ROWS = 50_000  # k-means looks at no more rows than these; the others join the nearest centre
 CHOSEN_FROM, FEW_ROWS, FEW_OF_EACH = 10, 2000, 50  # k-means clusterings, and of how many rows (of each cluster)
 SURE = 0.5  # membership by evidence alone from which a row starts there
 FEW_VALUES = 5  # of a column that says nothing of where clusters of measurements start
-
-
-def _joined(x: np.ndarray, centres: np.ndarray) -> Int[np.ndarray, " n"]:
-    """Give each row the number of the nearest centre."""
-    from sklearn.metrics import pairwise_distances_argmin
-
-    return pairwise_distances_argmin(x, centres)
-
-
-def _centres(x: np.ndarray, weights: np.ndarray, k: int, method: str, seed: int) -> np.ndarray:
-    """Give centres: some rows at random, or those of k-means, or of its seeding alone."""
-    from sklearn.cluster import KMeans, kmeans_plusplus
-
-    rng = np.random.default_rng(seed)
-    candidates = np.flatnonzero(weights > 0)
-    if method == "random_from_data":
-        return x[rng.choice(candidates, size=k, replace=len(candidates) < k)]
-    if len(candidates) > KMEANS_ROWS:
-        candidates = np.sort(rng.choice(candidates, size=KMEANS_ROWS, replace=False))
-    some, share = (x, weights) if len(candidates) == len(x) else (x[candidates], weights[candidates])
-    seed, k = seed % (1 << 32), min(k, len(some))
-    with warnings.catch_warnings():  # fewer distinct rows than clusters: the fit's own status tells
-        warnings.simplefilter("ignore")
-        if method == "kmeans":
-            found = KMeans(k, n_init=1, max_iter=LLOYD, random_state=seed).fit(some, sample_weight=share)
-            return found.cluster_centers_
-        return kmeans_plusplus(np.ascontiguousarray(some), k, sample_weight=share, random_state=seed)[0]
 
 
 def begin(problem: Problem, method: str, n_init: int, floor: Array, shortest: bool = False) -> tuple[Array, Any]:
@@ -84,7 +54,7 @@ def _labelled(problem: Problem, method: str, n_init: int) -> Int[np.ndarray, "n_
     x, w, k = problem.standard.family.embedded(problem.standard_values), problem.data.weights, problem.mixture.k
     if method == "random":
         return np.stack([np.random.default_rng(seed).permutation(np.arange(len(x)) % k) for seed in map(int, seeds)])
-    return np.stack([_joined(x, _centres(x, w, k, method, int(seed))) for seed in seeds])
+    return np.stack([joined(x, centres(x, w, k, method, int(seed))) for seed in seeds])
 
 
 def _begun(problem: Problem, label: Int[np.ndarray, "n_init n"], floor: Array) -> tuple[Array, Any]:
@@ -114,8 +84,7 @@ def _agreeing(problem: Problem, label: Int[np.ndarray, "n_init n"]) -> Int[np.nd
     known = softmax(evidence, axis=1)
     found = np.empty_like(label)
     for own, new in zip(label, found, strict=True):
-        agreement = np.eye(k)[own].T @ (problem.data.weights[:, None] * (known - 1 / k))
-        order = np.arange(k) if problem.given.numbered else linear_sum_assignment(-agreement)[1]
+        order = np.arange(k) if problem.given.numbered else by_evidence(own, evidence, problem.data.weights)
         new[:] = np.where(known.max(1) > SURE, known.argmax(1), order[own])
     return found
 
@@ -150,14 +119,14 @@ def _chosen(problem: Problem, n_init: int, shortest: bool) -> Int[np.ndarray, "n
     views = _views(problem, few)
     seen = [views[i // n_init % len(views)] for i in range(len(seeds))]
     with threadpool_limits(1, "openmp"):  # threads that wait for each other take longer than so few rows
-        centres = [_centres(own, weights, k, "kmeans", int(seed)) for (_, own), seed in zip(seen, seeds, strict=True)]
-        label = np.stack([_joined(own, at) for (_, own), at in zip(seen, centres, strict=True)])
+        found = [centres(own, weights, k, "kmeans", int(seed)) for (_, own), seed in zip(seen, seeds, strict=True)]
+        label = np.stack([joined(own, at) for (_, own), at in zip(seen, found, strict=True)])
     posed = few.standard.proper()
     if few.standard.family.prior is None:
         posed = posed.build(replace(few.data, values=few.frame.apply(few.data.values)))
     starts = _begun(replace(few, standard=inside(posed)), label, jnp.zeros((), few.tiles.x.dtype))
     best = _densest(_climbed(few.standard, inside(posed), few.tiles, starts)[1], n_init, shortest)
-    return label[best] if few is problem else np.stack([_joined(seen[i][0], centres[i]) for i in best])
+    return label[best] if few is problem else np.stack([joined(seen[i][0], found[i]) for i in best])
 
 
 def _densest(density: Float[Array, "2 starts"], n: int, shortest: bool = False) -> Int[np.ndarray, " n"]:

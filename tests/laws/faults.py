@@ -673,6 +673,88 @@ FAULTS = (
         lambda original: lambda f, p, rows, labels, *rest: original(f, p, rows, jnp.roll(labels, 1), *rest),
     ),
 )
+FAULTS += (
+    Fault(
+        "soft_clustering",
+        "test_soft_k_means_is_the_spherical_mixture_of_equal_weights",
+        {},
+        "families.radial:Radial.tile_log_density",
+        "a temperature beside the variance",
+        lambda original: (
+            lambda self, parameters, *rest: original(self, replace(parameters, beta=2 * parameters.beta), *rest)
+        ),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_radial_densities_integrate_to_one",
+        {"metric": "euclidean", "d": 2},
+        "families.radial:Radial._log_normaliser",
+        "the normaliser of another number of columns",
+        lambda original: lambda self, beta, d: original(self, beta, d + 1),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_the_likelihood_of_soft_k_means_never_falls",
+        {"metric": "euclidean", "beta": 2.0},
+        "families.radial:Radial.mode",
+        "a step of Weiszfeld too far",
+        lambda original: (
+            lambda self, statistics, floor: original(self, replace(statistics, first=4 * statistics.first), floor)
+        ),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_centres_part_at_the_critical_inverse_temperature",
+        {"metric": "sqeuclidean"},
+        "families.radial:Radial.critical",
+        "twice the critical value",
+        lambda original: lambda *args: 2 * original(*args),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_the_objective_of_fuzzy_c_means_never_rises",
+        {"name": "standard"},
+        "core.fuzzy:FuzzyModel.loss",
+        "memberships not to the power of m",
+        lambda original: lambda self, log_total: jnp.exp(-self.m * log_total),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_nothing_near_is_better_than_fuzzy_c_means",
+        {"name": "noise"},
+        "core.fuzzy:FuzzyModel.log_total",
+        "noise forgotten",
+        lambda original: lambda self, logits: original(replace(self, variant="standard"), logits),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_the_objective_of_fuzzy_c_means_never_rises",
+        {"name": "gustafson-kessel"},
+        "core.fuzzy:best_centres",
+        "shapes of any volume",
+        lambda original: (
+            lambda model, moments: (
+                lambda found: replace(found, factors=found.factors * jnp.arange(1, 4)[:, None, None])
+            )(original(model, moments))
+        ),
+    ),
+    Fault(
+        "soft_clustering",
+        "test_a_temperature_softens_memberships_and_nothing_falls",
+        {"kind": "spherical"},
+        "families.tempered:Tempered.members",
+        "proportions by tempered counts",
+        lambda original: lambda self, statistics: statistics.weight,
+    ),
+    Fault(
+        "soft_clustering",
+        "test_a_temperature_softens_memberships_and_nothing_falls",
+        {"kind": "spherical"},
+        "families.tempered:Tempered.tile_statistics",
+        "the prior at another temperature than the rows",
+        lambda original: lambda self, *args: self.family.tile_statistics(*args),
+    ),
+)
 
 
 def at_centre(self: Any, statistics: Any, floor: Any) -> Any:
