@@ -137,16 +137,29 @@ class Fit:
         """
         log_density = np.empty(len(values), values.dtype)
         memberships = np.empty((len(values), self.mixture.k), values.dtype)
+        for part, found, shares in self._looked(values, fitted, resources, evidence):
+            log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
+            memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
+        return log_density, memberships
+
+    def log_density(self, values: np.ndarray, evidence: np.ndarray | None = None) -> Float[np.ndarray, " n"]:
+        """Give the first part of what `evaluate` gives, without room for memberships of all rows."""
+        log_density = np.empty(len(values), values.dtype)
+        for part, found, _ in self._looked(values, False, None, evidence):
+            log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
+        return log_density
+
+    def _looked(
+        self, values: np.ndarray, fitted: bool, resources: np.ndarray | None, evidence: np.ndarray | None
+    ) -> Iterator[tuple[slice, Array, Array]]:
+        """Give log densities and memberships of the rows in parts, with their place."""
         most = max(16, EVALUATED // (self.mixture.k + values.shape[1]))
         parts = max(1, -(-len(values) // most))
         with scoped(values.dtype):
             look = self._look(values.dtype, fitted)
             size = -(-len(values) // parts)  # of one size: one compilation
             for part, rows in self._parts(values, size, resources, evidence):
-                found, shares = look(rows)
-                log_density[part] = np.asarray(found).ravel()[: part.stop - part.start] + self.frame.log_det
-                memberships[part] = _by_row(np.asarray(shares))[: part.stop - part.start]
-        return log_density, memberships
+                yield part, *look(rows)
 
     def own_memberships(
         self, values: np.ndarray, weights: np.ndarray, evidence: np.ndarray | None = None

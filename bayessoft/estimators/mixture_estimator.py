@@ -153,6 +153,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
                 time_limit=self.time_limit,
             )
             fit = posterior.examined(found, problem.tiles)
+        del problem  # with the rows on the device, before they are laid out again
         self._remember(fit, data)
         if names is not None:
             self.clusters_ = np.array(names)
@@ -187,7 +188,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         if isinstance(fit.posterior, Point | Conjugate) and (under := fit.posterior.sizes) is not None:
             learned |= {"sizes_": under.sizes, "prices_": under.prices, "duality_gap_": under.duality_gap}
             if isinstance(fit.posterior, Point):
-                density = fit.plain.evaluate(data.values, evidence=data.evidence)[0]
+                density = fit.plain.log_density(data.values, data.evidence)
                 learned["log_likelihood_"] = float(data.weights @ density.astype(np.float64))
         drawn = fit.posterior.expected_sizes if isinstance(fit.posterior, Draws) else None
         if fit.mixture.sizes is not None and drawn is not None:
@@ -268,7 +269,7 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
         """Give the log density of each row, in nats."""
         check_is_fitted(self, "fit_")
-        return self.fit_.plain.evaluate(self._known(X).values)[0]
+        return self.fit_.plain.log_density(self._known(X).values)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Give the mean log density of the rows, in nats."""
