@@ -61,7 +61,7 @@ FLOORS = (
     ("estimators.mixture_estimator",),
     ("estimators.*",),
     ("store", "canvas"),
-    ("size_plots",),
+    ("size_plots", "ambiguity_plots"),
     ("plots",),
     ("report", "report.base", "report.bounds"),
     ("report.*",),
