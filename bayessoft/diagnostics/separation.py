@@ -186,7 +186,7 @@ def fisher_ratio(
     DataError
         Unusable rows, memberships or weights; rows that do not scatter at all, or for determinants in some direction.
     OptionError
-        Another kind, or memberships that are missing, or given beside a `SoftScatter`.
+        Another kind; rows without memberships, or a `SoftScatter` with memberships or weights.
 
     Notes
     -----
@@ -203,7 +203,8 @@ def fisher_ratio(
     """
     if kind not in KINDS:
         raise OptionError(f"kind is {kind!r}: pass {' or '.join(map(repr, KINDS))}")
-    if isinstance(X, SoftScatter) is (memberships is not None):
+    beside = memberships is not None or sample_weight is not None
+    if beside if isinstance(X, SoftScatter) else memberships is None:
         raise OptionError("fisher_ratio takes rows with memberships, or a SoftScatter alone: pass either")
     found = X if isinstance(X, SoftScatter) else soft_scatter(X, memberships, sample_weight)
     ratio = _trace_ratio if kind == "trace" else _determinant_ratio

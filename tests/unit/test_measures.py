@@ -85,6 +85,7 @@ def test_checked_memberships():
     assert memberships_of(R).clusters == ("0", "1", "2", "3")
     rounded = memberships_of(R.astype(np.float32).astype(np.float64))  # a table of float64 that came from float32
     np.testing.assert_allclose(rounded.values.sum(1), 1, rtol=1e-15)
+    assert memberships_of(R.astype(np.float16)).values.dtype == np.float64
     assert memberships_of(np.eye(3, dtype=bool)).values.dtype == np.float64
     np.testing.assert_array_equal(memberships_of(np.array([[1.0, 5e-324]])).values, [[1, 5e-324]])  # as a softmax gives
     given = R.copy()
@@ -127,7 +128,8 @@ def test_ratios_at_their_ends():
     assert bs.fisher_ratio(points[[0, 2]], np.eye(2), kind="determinant", pairs=True).tolist()[0][0] == 1
     with pytest.raises(OptionError, match="'trace' or 'determinant'"):
         bs.fisher_ratio(points, labels, kind="wilks")
-    for arguments in ((points,), (bs.soft_scatter(points, labels), labels)):
+    scatter = bs.soft_scatter(points, labels)
+    for arguments in ((points,), (points, None, np.ones(4)), (scatter, labels), (scatter, None, np.ones(4))):
         with pytest.raises(OptionError, match="either"):
             bs.fisher_ratio(*arguments)
 
