@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from bayessoft.canvas import BAND, MARKERS, MOST, colour, faded, legend, new_axes, positions, short
+from bayessoft.canvas import BAND, DOUBT, MARKERS, MOST, colour, faded, legend, new_axes, positions, short
 from bayessoft.data.memberships import memberships_of, together
 from bayessoft.data.tables import TableLike
 from bayessoft.diagnostics.ambiguity import membership_entropy
@@ -19,6 +19,7 @@ __all__ = ["ambiguity_map", "membership_profiles", "simplex"]
 
 DOUBTFUL = 0.2  # entropy, as a share of the largest, from which a row has an outline: 0.97 to 0.03 of two clusters
 OUTLINE = "#333333"
+SMALL = 8  # area of a mark, in square points, that an outline would fill
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
 
 
@@ -29,7 +30,7 @@ def ambiguity_map(
     columns: Sequence[str | int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot rows by cluster, grey, large and outlined where they are in doubt.
+    """Plot rows by cluster, grey, larger and outlined where they are in doubt.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def ambiguity_map(
     Notes
     -----
     A colour is pure where the entropy of a row's memberships is 0 and grey where it is log k; the area of a mark grows
-    with it to three times the least, and from a fifth of log k on it has an outline and lies on top.
+    with it to three times the least, and from a fifth of log k on it lies on top, with an outline where there are not
+    too many rows for it.
 
     Examples
     --------
@@ -80,10 +82,10 @@ def ambiguity_map(
     ambiguity = membership_entropy(shares.values[shown], share=True)
     if ax is None:
         ax = new_axes()
-    _scatter(ax, points[shown], shares.values[shown], ambiguity)
+    outlined = _scatter(ax, points[shown], shares.values[shown], ambiguity)
     ax.set_xlabel(short(labels[0]), parse_math=False)
     ax.set_ylabel(short(labels[1]), parse_math=False)
-    legend(ax, shares.values.mean(0), doubt=shares.k > 1, names=shares.clusters, outline=OUTLINE)
+    legend(ax, shares.values.mean(0), doubt=shares.k > 1, names=shares.clusters, outline=OUTLINE if outlined else DOUBT)
     return ax
 
 
@@ -226,16 +228,17 @@ def _principal(values: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "n 2
 
 def _scatter(
     ax: Axes, points: Float[np.ndarray, "n 2"], shares: Float[np.ndarray, "n k"], ambiguity: Float[np.ndarray, " n"]
-) -> None:
-    """Draw rows by cluster, those in doubt on top."""
+) -> bool:
+    """Draw rows by cluster, those in doubt on top; tell whether marks are large enough for outlines."""
     colours, labels = faded(shares, 1 - ambiguity), shares.argmax(1)
     least = float(np.clip(7000 / len(points), 4, 26))
+    outlined = least > SMALL
     for doubtful in (False, True):
         for j in range(shares.shape[1]):
             own = (labels == j) & ((ambiguity >= DOUBTFUL) == doubtful)
             if not own.any():
                 continue
-            width, edge = (0.7, OUTLINE) if doubtful else (0.3, "white")
+            width, edge = (0.7 * outlined, OUTLINE) if doubtful else (0.3 * outlined, "white")
             style: Any = {"marker": MARKERS[j % len(MARKERS)], "linewidths": width, "edgecolors": edge}
             area = least * (1 + 2 * ambiguity[own])
             ax.scatter(
@@ -248,3 +251,4 @@ def _scatter(
                 rasterized=True,
                 **style,
             )
+    return outlined
