@@ -49,8 +49,17 @@ __all__ = [
     "StudentTPrior",
     "__version__",
     "calibrate",
+    "fisher_ratio",
     "load",
+    "membership_entropy",
+    "overlap",
+    "partition_coefficient",
     "relabel",
+    "soft_rand",
+    "soft_scatter",
+    "soft_silhouette",
+    "stability",
+    "xie_beni",
 ]
 
 _HOMES = {
@@ -83,14 +92,28 @@ _HOMES = {
     "StudentT": "bayessoft.families.student_t",
     "StudentTPrior": "bayessoft.families.degrees_of_freedom",
     "calibrate": "bayessoft.studies.calibration",
+    "fisher_ratio": "bayessoft.diagnostics.separation",
     "load": "bayessoft.store",
+    "membership_entropy": "bayessoft.diagnostics.ambiguity",
+    "overlap": "bayessoft.diagnostics.overlap",
+    "partition_coefficient": "bayessoft.diagnostics.ambiguity",
     "relabel": "bayessoft.diagnostics.relabelling",
+    "soft_rand": "bayessoft.diagnostics.agreement",
+    "soft_scatter": "bayessoft.diagnostics.separation",
+    "soft_silhouette": "bayessoft.diagnostics.silhouette",
+    "stability": "bayessoft.studies.stability",
+    "xie_beni": "bayessoft.diagnostics.separation",
 }
 
 if TYPE_CHECKING:
     from bayessoft.core.capacity import Capacity
     from bayessoft.core.sizes import Between, Fixed, Near
+    from bayessoft.diagnostics.agreement import soft_rand
+    from bayessoft.diagnostics.ambiguity import membership_entropy, partition_coefficient
+    from bayessoft.diagnostics.overlap import overlap
     from bayessoft.diagnostics.relabelling import relabel
+    from bayessoft.diagnostics.separation import fisher_ratio, soft_scatter, xie_beni
+    from bayessoft.diagnostics.silhouette import soft_silhouette
     from bayessoft.estimators.fuzzy_c_means import FuzzyCMeans
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
     from bayessoft.estimators.mixture_model import MixtureModel
@@ -115,6 +138,7 @@ if TYPE_CHECKING:
     from bayessoft.mixture import Mixture
     from bayessoft.store import load
     from bayessoft.studies.calibration import calibrate
+    from bayessoft.studies.stability import stability
 else:  # hidden from type checkers, which would otherwise accept any attribute
 
     def __getattr__(name: str) -> object:

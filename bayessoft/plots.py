@@ -11,24 +11,44 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from scipy.stats import t as student
 
+from bayessoft.ambiguity_plots import ambiguity_map, membership_profiles, simplex
 from bayessoft.annealing_plots import annealing_tree
-from bayessoft.canvas import BAND, COLOURS, MARKERS, colour, new_axes, save, short
+from bayessoft.canvas import (
+    BAND,
+    COLOURS,
+    MARKERS,
+    MOST,
+    NAMED,
+    colour,
+    faded,
+    legend,
+    new_axes,
+    positions,
+    save,
+    short,
+)
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
 from bayessoft.size_plots import size_curve, sizes
 
-__all__ = ["COLOURS", "annealing_tree", "memberships", "profiles", "save", "size_curve", "sizes"]
+__all__ = [
+    "COLOURS",
+    "ambiguity_map",
+    "annealing_tree",
+    "membership_profiles",
+    "memberships",
+    "profiles",
+    "save",
+    "simplex",
+    "size_curve",
+    "sizes",
+]
 
-DOUBT = "#C8C8C8"  # of a row that could as well belong to any cluster
 LEVELS = (0.68, 0.95)
-MOST = 20_000  # rows drawn at most; more hide each other
-NAMED = 20  # clusters named in the legend
 GRID = 512  # points of a density
 PROFILED = ("rate", "share", "probability")
 LINES = 30  # of a profile
@@ -92,7 +112,7 @@ def memberships(
     _components(estimator)
     values = np.asarray(table(X), dtype=np.float64)
     names = _names(estimator)
-    chosen = _best_columns(estimator) if columns is None else _positions(columns, names)
+    chosen = _best_columns(estimator) if columns is None else positions(columns, names)
     rows = np.linspace(0, len(values) - 1, min(len(values), MOST)).astype(int)
     shown = estimator.predict_proba(X) if probabilities is None else np.asarray(probabilities)
     if ax is None:
@@ -100,7 +120,7 @@ def memberships(
     (_draw_pair if len(chosen) == 2 else _draw_line)(ax, estimator, values[rows][:, chosen], shown[rows], chosen)
     ax.set_xlabel(names[chosen[0]])
     ax.set_ylabel(names[chosen[1]] if len(chosen) == 2 else "density")
-    _legend(ax, estimator.weights_, doubt=shown.shape[1] > 1)
+    legend(ax, estimator.weights_, doubt=shown.shape[1] > 1)
     return ax
 
 
@@ -165,7 +185,7 @@ def profiles(estimator: Any, *, labels: Sequence[str] | None = None, most: int =
     if len(blocks) < estimator.n_features_in_:
         text = f"the {len(blocks)} of {estimator.n_features_in_} columns that separate the clusters best"
         ax.set_title(text, loc="left", fontsize="small")
-    _legend(ax, estimator.weights_, doubt=False, aside=True)
+    legend(ax, estimator.weights_, doubt=False, aside=True)
     return ax
 
 
@@ -173,16 +193,6 @@ def _names(estimator: Any) -> list[str]:
     """Give the names of the columns."""
     named = getattr(estimator, "feature_names_in_", None)
     return [f"column {j}" for j in range(estimator.n_features_in_)] if named is None else list(map(str, named))
-
-
-def _positions(columns: Sequence[str | int], names: list[str]) -> list[int]:
-    """Find one or two columns by name or position."""
-    if isinstance(columns, str) or len(columns) not in (1, 2) or len(set(columns)) != len(columns):
-        raise OptionError(f"columns is {columns!r}: name one column, or two different ones, of {listed(names)}")
-    for column in columns:
-        if column not in (names if isinstance(column, str) else range(len(names))):
-            raise OptionError(f"columns has {column!r}: choose from {listed(names, shown=20)}, or positions from 0")
-    return [names.index(column) if isinstance(column, str) else int(column) for column in columns]
 
 
 def _components(estimator: Any) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d d"]]:
@@ -250,19 +260,11 @@ def _best_columns(estimator: Any) -> list[int]:
     return [int(first[best]), int(second[best])]
 
 
-def _faded(probabilities: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n 3"]:
-    """Blend each row's colour with grey, by how far its largest membership is above 1/k."""
-    k = probabilities.shape[1]
-    sure = np.ones(len(probabilities)) if k == 1 else (probabilities.max(axis=1) * k - 1) / (k - 1)
-    pure = np.array([to_rgb(colour(j)) for j in range(k)])[probabilities.argmax(axis=1)]
-    return np.clip(np.array(to_rgb(DOUBT)) * (1 - sure[:, None]) + pure * sure[:, None], 0, 1)
-
-
 def _draw_pair(
     ax: Axes, estimator: Any, values: Float[np.ndarray, "n 2"], shown: Float[np.ndarray, "n k"], columns: list[int]
 ) -> None:
     """Draw a scatter of two columns, and the ellipses of the components."""
-    colours, labels = _faded(shown), shown.argmax(axis=1)
+    colours, labels = faded(shown), shown.argmax(axis=1)
     size = float(np.clip(7000 / len(values), 4, 30))
     for j in range(shown.shape[1]):
         own = labels == j
@@ -303,7 +305,7 @@ def _draw_line(
     ax.plot(grid, densities.sum(axis=1), color="#333333", linewidth=1.0, linestyle="--", label="mixture")
     top = densities.sum(axis=1).max()
     ax.vlines(
-        values[:, 0], -0.06 * top, -0.015 * top, colors=list(map(tuple, _faded(shown))), linewidth=0.8, rasterized=True
+        values[:, 0], -0.06 * top, -0.015 * top, colors=list(map(tuple, faded(shown))), linewidth=0.8, rasterized=True
     )
     ax.set_ylim(-0.075 * top, 1.05 * top)
 
@@ -353,17 +355,3 @@ def _root_ticks(top: float) -> list[float]:
 def _root(value: Any) -> Any:
     """Give square roots; 0 below 0, where nothing is drawn."""
     return np.sqrt(np.maximum(value, 0))
-
-
-def _legend(ax: Axes, share: Float[np.ndarray, " k"], doubt: bool, aside: bool = False) -> None:
-    """Name the clusters, the largest where there are many, with their shares, and explain the grey."""
-    k = len(share)
-    named = np.sort(np.argsort(-share, kind="stable")[:NAMED]).tolist()
-    entries = [(colour(j), MARKERS[j % len(MARKERS)], f"cluster {j}  {share[j]:.1%}") for j in named]
-    if k > NAMED:
-        entries.append(("none", "", f"and {k - NAMED} smaller ones"))
-    if doubt:
-        entries.append((DOUBT, "o", "in doubt"))
-    handles = [Line2D([], [], color=colour, marker=marker, ls="", label=text) for colour, marker, text in entries]
-    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if aside or len(handles) > 7 else {}
-    ax.legend(handles=handles, frameon=False, fontsize="small", **beside)

@@ -61,7 +61,7 @@ FLOORS = (
     ("estimators.mixture_estimator",),
     ("estimators.*",),
     ("store", "canvas"),
-    ("size_plots", "annealing_plots"),
+    ("*_plots",),
     ("plots",),
     ("report", "report.base", "report.bounds"),
     ("report.*",),

@@ -17,7 +17,7 @@ from scipy.sparse import issparse
 from bayessoft.data.tables import TableLike, floats, odd_cell, place_of, row_ids, table
 from bayessoft.errors import DataError, counted
 
-__all__ = ["Rows", "TableLike", "evidence_of", "fresh", "row_ids", "rows", "table"]
+__all__ = ["Rows", "TableLike", "evidence_of", "fresh", "row_ids", "rows", "table", "weights_of"]
 
 SHOWN = 3  # places that a message names
 
@@ -137,7 +137,7 @@ def rows(
         raise _not_finite(array, names, labels)
     _check_spread(low, high, array.dtype, names)
     array = fresh(array)
-    weights = _weights(sample_weight, n)
+    weights = weights_of(sample_weight, n)
     array.flags.writeable = weights.flags.writeable = False
     return Rows(values=array, weights=weights, columns=names, ids=labels)
 
@@ -249,8 +249,8 @@ def _check_spread(
         )
 
 
-def _weights(given: Any, n: int) -> Float[np.ndarray, " n"]:
-    """Give checked weights of the rows as a new float64 array."""
+def weights_of(given: Any, n: int) -> Float[np.ndarray, " n"]:
+    """Give checked weights of the rows as a new float64 array: 1 where none are given."""
     if given is None:
         return np.ones(n)
     array = np.asarray(given)

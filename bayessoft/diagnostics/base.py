@@ -1,4 +1,4 @@
-"""Matching the components of draws to clusters."""
+"""What diagnostics share: a fit's own centre, and matching the components of draws to clusters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["best_orders", "no_permutation", "permutations"]
+from bayessoft import arviz_io
+from bayessoft.fit import Fit
+from bayessoft.posteriors import Draws
+
+__all__ = ["best_orders", "centre", "no_permutation", "permutations"]
+
+
+def centre(fit: Fit) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Give proportions, and parameters by their names, in original units; of draws, the means over all."""
+    if isinstance(fit.posterior, Draws):
+        means = {name: array.mean((0, 1)) for name, (_, array) in arviz_io.quantities(fit).items()}
+        weights = means.pop("weights")
+        return weights / weights.sum(), means
+    family = fit.mixture.family
+    found = family.quantities(family.map_parameters(fit.posterior.parameters, fit.frame))
+    return fit.posterior.weights, {name: np.asarray(array) for name, (_, array) in found.items()}
 
 
 def best_orders(gain: Float[np.ndarray, "draws k k"]) -> Int[np.ndarray, "draws k"]:

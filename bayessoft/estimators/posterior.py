@@ -15,6 +15,7 @@ from jaxtyping import Float
 from bayessoft import arviz_io
 from bayessoft.core.sweep import Tiles
 from bayessoft.diagnostics import convergence, labels
+from bayessoft.diagnostics.base import centre
 from bayessoft.errors import FitError, OptionError
 from bayessoft.fit import Fit
 from bayessoft.posteriors import Conjugate, Draws, Guided, Point
@@ -60,17 +61,6 @@ def fraction(interval: Any) -> float:
     if not (isinstance(interval, Real) and 0 < float(interval) < 1):
         raise OptionError(f"interval is {interval!r}: pass a probability between 0 and 1, such as 0.95")
     return float(interval)
-
-
-def centre(fit: Fit) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Give proportions, and parameters by their names, in original units; of draws, the means over all."""
-    if isinstance(fit.posterior, Draws):
-        means = {name: array.mean((0, 1)) for name, (_, array) in arviz_io.quantities(fit).items()}
-        weights = means.pop("weights")
-        return weights / weights.sum(), means
-    family = fit.mixture.family
-    found = family.quantities(family.map_parameters(fit.posterior.parameters, fit.frame))
-    return fit.posterior.weights, {name: np.asarray(array) for name, (_, array) in found.items()}
 
 
 def shown(fit: Fit, columns: Sequence[str]) -> dict[str, Float[np.ndarray, " k"]]:

@@ -333,13 +333,15 @@ class StudentT(GibbsFamily):
     def given_parameters(self, given: Mapping[str, np.ndarray], frame: Affine) -> StudentTParameters:
         found = self.gaussian.given_parameters(given, frame, "scales")
         degrees = given.get("degrees_of_freedom")
-        if degrees is not None and self.degrees_of_freedom is not None and (degrees != self.degrees_of_freedom).any():
+        fixed = self.degrees_of_freedom
+        # a mean over draws, or a float32, is theirs but for rounding
+        if degrees is not None and fixed is not None and not np.allclose(degrees, fixed, rtol=1e-6, atol=0):
             raise OptionError(
                 f"degrees_of_freedom to start from are {degrees}, but the family fixes them at "
-                f"{self.degrees_of_freedom:g}: leave them out"
+                f"{fixed:g}: leave them out"
             )
-        if degrees is None and self.degrees_of_freedom is not None and found.means is not None:
-            degrees = np.full(len(found.means), float(self.degrees_of_freedom))
+        if fixed is not None and (degrees is not None or found.means is not None):
+            degrees = np.full(len(found.means if degrees is None else degrees), float(fixed))
         if degrees is not None and (degrees < LOWEST_DEGREES).any():
             raise OptionError(f"degrees_of_freedom to start from are {degrees}: pass numbers >= {LOWEST_DEGREES:g}")
         return StudentTParameters(found.means, found.factors, degrees)

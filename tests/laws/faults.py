@@ -187,6 +187,15 @@ def undrawn(original: Any) -> Any:
     return update
 
 
+def adding_selves(original: Any) -> Any:
+    def pairs(one: Any, other: Any) -> Any:
+        alone, alike = (one.values**2).sum(1), (other.values**2).sum(1)
+        selves = (alone * alike).sum(), alone.sum(), alike.sum(), one.n
+        return tuple(a + b for a, b in zip(original(one, other), selves, strict=True))
+
+    return pairs
+
+
 GAUSSIAN, COVARIANCE, PRIOR = "families.gaussian", "families.structures", "families.normal_inverse_wishart"
 SHARED = {"member": FULL, "prior": "shared"}
 
@@ -1347,6 +1356,70 @@ FAULTS += (
         "the low bounds forgotten",
         lambda original: lambda scores, low, *rest: original(scores, 0 * low, *rest),
     ),
+    Fault(
+        "measures",
+        "test_rand_is_the_expectation_over_labels",
+        {},
+        "diagnostics.agreement:_pairs",
+        "a row makes a pair with itself",
+        adding_selves,
+    ),
+    Fault(
+        "measures",
+        "test_adjusted_rand_is_zero_over_all_orders_of_rows",
+        {},
+        "diagnostics.agreement:_pairs",
+        "a row makes a pair with itself",
+        adding_selves,
+    ),
+    Fault(
+        "measures",
+        "test_scatter_within_and_between_is_the_total",
+        {"offset": 0.0},
+        "diagnostics.separation:_Moments.merged",
+        "tiles are merged as if their means were one",
+        lambda original: lambda self, other: replace(original(self, other), second=self.second + other.second),
+    ),
+    Fault(
+        "measures",
+        "test_weights_count_copies_of_rows",
+        {},
+        "data.memberships:together",
+        "weights are forgotten",
+        lambda original: lambda X, memberships, sample_weight=None: original(X, memberships),
+    ),
+    Fault(
+        "measures",
+        "test_silhouette_of_hard_labels_is_rousseeuws",
+        {"width": 1.0},
+        "diagnostics.silhouette:_others",
+        "a row is one of its own neighbours",
+        lambda original: lambda shares, loads: original(shares, loads) + loads,
+    ),
+    Fault(
+        "measures",
+        "test_silhouette_of_hard_labels_is_rousseeuws",
+        {"width": 1e-7},
+        "diagnostics.silhouette:_distances",
+        "distances come from products alone",
+        lambda original: lambda x, xx, y, yy: jnp.sqrt(jnp.maximum(xx[:, None] + yy - 2 * x @ y.T, 0.0)),
+    ),
+    Fault(
+        "measures",
+        "test_no_linear_map_changes_the_determinants",
+        {},
+        "diagnostics.separation:_determinant_ratio",
+        "the units of columns count",
+        lambda original: lambda within, between: np.linalg.norm(within + between) / np.linalg.norm(within),
+    ),
+    Fault(
+        "measures",
+        "test_overlap_of_two_gaussians_is_the_tail_beyond_the_middle",
+        {},
+        "diagnostics.overlap:_wins",
+        "rows are given to the less probable cluster",
+        lambda original: lambda logs, own: original(-logs, own),
+    ),
 )
 
 COVERED = (
@@ -1387,6 +1460,7 @@ COVERED = (
     f"{STUDENT_T}.tile_labelled",
     f"{DEGREES}:TruncatedGamma.log_prob",
     f"{DEGREES}:sliced",
+    *(f"diagnostics.{measure}:" for measure in ("agreement", "separation", "silhouette", "overlap")),
 )
 """Beginnings of targets of which each has at least one fault: the pass, the assignment, the dual, both forms of the
-score, the statistics, the mode, the priors and their posteriors, and the drawing of labels."""
+score, the statistics, the mode, the priors and their posteriors, the drawing of labels, and the measures."""

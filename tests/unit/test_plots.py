@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy.special import kl_div
 
-from bayessoft import plots, size_plots
+from bayessoft import canvas, plots, size_plots
 from bayessoft.core.sizes import Between
 from bayessoft.errors import OptionError
 from bayessoft.estimators.mixture_model import MixtureModel
@@ -135,16 +135,16 @@ def test_of_many_clusters_the_largest_are_named():
 
 def test_a_colour_is_pure_where_certain_and_grey_where_not():
     probabilities = np.array([[1, 0], [0, 1], [0.5, 0.5], [0.75, 0.25]])
-    colours = plots._faded(probabilities)
-    first, second, grey = (np.array(to_rgb(c)) for c in (*plots.COLOURS[:2], plots.DOUBT))
+    colours = canvas.faded(probabilities)
+    first, second, grey = (np.array(to_rgb(c)) for c in (*plots.COLOURS[:2], canvas.DOUBT))
     np.testing.assert_allclose(colours, [first, second, grey, (first + grey) / 2], rtol=1e-12)
-    np.testing.assert_allclose(plots._faded(np.ones((2, 1))), [first, first])
+    np.testing.assert_allclose(canvas.faded(np.ones((2, 1))), [first, first])
 
 
 def test_memberships_can_be_given():
     ax = plots.memberships(model(), X, columns=[0, 1], probabilities=np.full((len(X), 2), 0.5))
     colours = np.vstack([points.get_facecolors() for points in ax.collections])
-    np.testing.assert_allclose(colours[:, :3], np.broadcast_to(to_rgb(plots.DOUBT), (len(X), 3)))
+    np.testing.assert_allclose(colours[:, :3], np.broadcast_to(to_rgb(canvas.DOUBT), (len(X), 3)))
 
 
 def test_the_pair_that_separates_is_chosen():

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import bayessoft as bs
 from bayessoft.errors import OptionError
+from bayessoft.numerics import Affine
 
 CENTRES = np.array([[0.0, 0.0], [6.0, 2.0]])
 START = dict(
@@ -50,6 +51,14 @@ def peel_and_mclachlan(X, steps):
         told = 1 + np.sum(r * (np.log(u) - u), 1) / r.sum(1) + special.digamma(half) - np.log(half)
         nu = np.array([optimize.brentq(lambda v: np.log(v / 2) - special.digamma(v / 2) + t, 1, 200) for t in told])  # noqa: B023
     return objective, pi, mu, sigma, nu
+
+
+def test_fixed_degrees_of_freedom_come_back_from_draws_and_float32():
+    """What rounding moved is theirs: means over draws start a fit and stand for a posterior."""
+    family, frame = bs.StudentT(degrees_of_freedom=7.3), Affine(np.zeros(1), np.ones(1), np.ones(1, bool))
+    for given in (np.full(2, 7.3) * (1 + 1e-15), np.full(2, 7.3, np.float32)):
+        found = family.given_parameters({"degrees_of_freedom": given}, frame)
+        np.testing.assert_array_equal(found.degrees_of_freedom, 7.3)
 
 
 def test_em_is_that_of_peel_and_mclachlan():
