@@ -36,6 +36,7 @@ __all__ = [
     "Gibbs",
     "GradientMAP",
     "IndependentNormalInverseWishart",
+    "InformationBottleneck",
     "Mixture",
     "MixtureModel",
     "Multinomial",
@@ -70,6 +71,7 @@ _HOMES = {
     "Gibbs": "bayessoft.inference.gibbs",
     "GradientMAP": "bayessoft.inference.gradient_map",
     "IndependentNormalInverseWishart": "bayessoft.families.independent_normal_inverse_wishart",
+    "InformationBottleneck": "bayessoft.estimators.information_bottleneck",
     "Mixture": "bayessoft.mixture",
     "MixtureModel": "bayessoft.estimators.mixture_model",
     "Multinomial": "bayessoft.families.multinomial",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from bayessoft.core.sizes import Between, Fixed, Near
     from bayessoft.diagnostics.relabelling import relabel
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
+    from bayessoft.estimators.information_bottleneck import InformationBottleneck
     from bayessoft.estimators.mixture_model import MixtureModel
     from bayessoft.families.bernoulli import Bernoulli, Beta
     from bayessoft.families.categorical import Categorical
