@@ -20,9 +20,10 @@ from bayessoft.canvas import BAND, COLOURS, MARKERS, colour, new_axes, save, sho
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
+from bayessoft.path_plots import information_plane
 from bayessoft.size_plots import size_curve, sizes
 
-__all__ = ["COLOURS", "memberships", "profiles", "save", "size_curve", "sizes"]
+__all__ = ["COLOURS", "information_plane", "memberships", "profiles", "save", "size_curve", "sizes"]
 
 DOUBT = "#C8C8C8"  # of a row that could as well belong to any cluster
 LEVELS = (0.68, 0.95)

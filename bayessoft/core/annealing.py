@@ -15,7 +15,7 @@ from scipy.linalg import eigvalsh
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import svds
 
-from bayessoft.core.bottleneck import FELL, Channel, Solution, solve
+from bayessoft.core.bottleneck import FELL, Channel, Solution, softened, solve
 
 __all__ = ["BETTER", "anneal", "correlations"]
 
@@ -37,6 +37,9 @@ def anneal(
 ) -> tuple[Solution, Array]:
     """Solve at the first of descending inverse temperatures from all starts, at each other from where the last ended.
 
+    Hard memberships are found from soft ones, which go down by themselves. Where no clusters at all are better than
+    those that were found, there are none.
+
     Then each takes the best of all solutions, by the Lagrangian at its own inverse temperature, and goes on from there,
     until none is better than what each has.
 
@@ -51,15 +54,17 @@ def anneal(
     def at(beta: Array, start: Float[Array, "n k"]) -> Solution:
         return solve(of, d, start, beta, alpha, tol, max_iter, hard)
 
-    first = lax.map(lambda start: at(betas[0], start), starts)
-    heights = jnp.where(first.code < FELL, first.lagrangian(betas[0], alpha), jnp.inf)
-    best = first.memberships[jnp.argmin(heights)]
-
     def down(r: Float[Array, "n k"], beta: Array) -> tuple[Float[Array, "n k"], Solution]:
-        found = at(beta, r)
-        return found.memberships, found
+        near = softened(of, d, r, beta, tol, max_iter, hard)
+        found = at(beta, near)
+        found = lax.cond(
+            found.lagrangian(beta, alpha) > 0, lambda: at(beta, jnp.full_like(r, 1 / r.shape[1])), lambda: found
+        )
+        return (near if hard else found.memberships), found
 
-    path = lax.scan(down, best, betas)[1]
+    onward, first = lax.map(lambda start: down(start, betas[0]), starts)
+    heights = jnp.where(first.code < FELL, first.lagrangian(betas[0], alpha), jnp.inf)
+    path = lax.scan(down, onward[jnp.argmin(heights)], betas)[1]
 
     def choice(path: Solution) -> tuple[Array, Array]:
         table = path.lagrangian(betas[:, None], alpha)  # of solution j at inverse temperature i

@@ -34,6 +34,7 @@ __all__ = [
     "encoded",
     "iterate",
     "memberships",
+    "softened",
     "solve",
     "solved",
 ]
@@ -297,7 +298,24 @@ def solved(
     hard: bool,
 ) -> Solution:
     """Solve from several starts, one after the other, in one program."""
-    return lax.map(lambda start: solve(of, d, start, beta, alpha, tol, max_iter, hard), starts)
+
+    def one(start: Float[Array, "n k"]) -> Solution:
+        near = softened(of, d, start, beta, tol, max_iter, hard)
+        return solve(of, d, near, beta, alpha, tol, max_iter, hard)
+
+    return lax.map(one, starts)
+
+
+def softened(
+    of: Channel, d: int, start: Float[Array, "n k"], beta: Array, tol: Array, max_iter: Array, hard: bool
+) -> Float[Array, "n k"]:
+    """Give what to start from: of a hard fit the soft solution, since hard memberships hardly leave a start.
+
+    A cluster that lacks a column of a row is infinitely far from it, and hard clusters of sparse counts lack many.
+    """
+    if not hard:
+        return start
+    return solve(of, d, start, beta, jnp.ones_like(beta), tol, max_iter, False).memberships
 
 
 @partial(jax.jit, static_argnames="hard")

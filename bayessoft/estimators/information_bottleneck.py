@@ -51,8 +51,8 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         1 is the information bottleneck, 0 the deterministic one, with hard memberships; in between, their
         interpolation.
     n_init : int, default 10
-        Number of starts; the one with the least Lagrangian is kept.
-    max_iter : int, default 1000
+        Number of starts, beside one without clusters; the solution with the least Lagrangian is kept.
+    max_iter : int, default 10000
         Most iterations from one start, or at one inverse temperature of a path.
     tol : float, default 1e-6
         Iterations end when no membership changes by as much.
@@ -97,8 +97,8 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
     An iteration is two products of the table with a matrix of k columns. These are sparse where less than 0.3 of the
     cells are above 0, whether the table came so or not.
 
-    Memberships start at k-means++ seeds under Hellinger's distance. Of a deterministic fit to sparse counts little
-    more may come than that: as soon as a cluster lacks a column of a row, it is infinitely far from this row.
+    Memberships start at k-means++ seeds under Hellinger's distance. Hard ones start where soft ones at the same beta
+    ended, and rarely move from there: a cluster that lacks a column of a row is infinitely far from it.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         *,
         alpha: float = 1.0,
         n_init: int = 10,
-        max_iter: int = 1000,
+        max_iter: int = 10_000,
         tol: float = 1e-6,
         random_state: Any = None,
         verbose: int = 0,
@@ -280,13 +280,14 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Keep the start with the least Lagrangian among those that did not fail."""
         heights = found.lagrangian(self.beta, self.alpha)
         if self.verbose:
-            for i, (height, steps) in enumerate(zip(heights, found.steps, strict=True), 1):
-                print(f"  start {i}: Lagrangian {height:.6f} nats after {steps} iterations")
+            names = [*(f"start {i}" for i in range(1, len(heights))), "no clusters"]
+            for name, height, steps in zip(names, heights, found.steps, strict=True):
+                print(f"  {name}: Lagrangian {height:.6f} nats after {steps} iterations")
         failed = found.code >= FELL
         best = int(np.argmin(np.where(failed, np.inf, heights)))
         one = jax.tree.map(lambda leaf: leaf[best], found)
-        if failed.all():
-            raise _failed(one)
+        if failed[:-1].all():  # without clusters nothing fails
+            raise _failed(jax.tree.map(lambda leaf: leaf[0], found))
         return one
 
     def _remember(self, found: Solution, joint: sparse.csr_array) -> None:

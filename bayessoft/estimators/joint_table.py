@@ -64,12 +64,12 @@ def joint_of(estimator: Any, X: Any, sample_weight: Any) -> tuple[sparse.csr_arr
 
 
 def starts_of(joint: sparse.csr_array, k: int, n_init: int, rng: np.random.RandomState) -> Float[np.ndarray, "s n k"]:
-    """Give memberships to start from."""
+    """Give memberships to start from; the last ones have no clusters at all, which is best where beta is small."""
     weights = joint.sum(1)
     counted = np.flatnonzero(weights)
     roots = sparse.csr_matrix(np.sqrt(normalised(joint[counted])))
-    starts = np.full((n_init, len(weights), k), 1 / k)
-    for start in starts:
+    starts = np.full((n_init + 1, len(weights), k), 1 / k)
+    for start in starts[:-1]:
         few = min(k, len(counted))
         seeds = kmeans_plusplus(roots, few, sample_weight=weights[counted], random_state=rng)[1]
         nearest = (roots @ roots[seeds].T).toarray().argmax(1)
