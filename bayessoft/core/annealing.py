@@ -37,22 +37,20 @@ def anneal(
 ) -> tuple[Solution, Array]:
     """Solve at the first of descending inverse temperatures from all starts, at each other from where the last ended.
 
-    Hard memberships are found from soft ones, which go down by themselves. Where no clusters at all are better than
-    those that were found, there are none.
-
-    Then each takes the best of all solutions, by the Lagrangian at its own inverse temperature, and goes on from there,
-    until none is better than what each has.
+    Hard memberships are found from soft ones, which go down by themselves. Where none at all are better than the
+    clusters that were found, there are none. Then each takes the best of all solutions, by the Lagrangian at its own
+    inverse temperature, and goes on from there, until none is better than what each has.
 
     Returns
     -------
     path : Solution
-        With a leading axis over `betas`.
+        With a leading axis over `betas`, without q(t, y): of wide tables this is the larger part.
     rounds : int
         How often solutions were handed on.
     """
 
     def at(beta: Array, start: Float[Array, "n k"]) -> Solution:
-        return solve(of, d, start, beta, alpha, tol, max_iter, hard)
+        return replace(solve(of, d, start, beta, alpha, tol, max_iter, hard), joint=None)
 
     def down(r: Float[Array, "n k"], beta: Array) -> tuple[Float[Array, "n k"], Solution]:
         near = softened(of, d, r, beta, tol, max_iter, hard)

@@ -322,6 +322,6 @@ def softened(
 def memberships(
     of: Channel, log_weights: Array, log_distributions: Array, beta: Array, alpha: Array, hard: bool
 ) -> tuple[Float[Array, "n k"], Float[Array, "n k"]]:
-    """Give q(t given x), and the divergences ``KL(p(y given x) || q(y given t))`` in nats, of rows under clusters."""
+    """Give q(t given x) of rows under clusters, and ``sum_y p(y given x) log q(y given t)`` in nats."""
     scores = of.scores(log_distributions)
     return encoded(scores, log_weights, beta, alpha, hard)[1], scores

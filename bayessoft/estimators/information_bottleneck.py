@@ -55,7 +55,7 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
     max_iter : int, default 10000
         Most iterations from one start, or at one inverse temperature of a path.
     tol : float, default 1e-6
-        Iterations end when no membership changes by as much.
+        Iterations end when no membership changes by as much; no less than 32 units of rounding of the dtype.
     random_state : int, RandomState or None
         Where random numbers come from; an int makes the fit reproducible.
     verbose : int, default 0
@@ -262,11 +262,12 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         starts = starts_of(joint, self.n_clusters, self.n_init, check_random_state(self.random_state))
         values = np.asarray(self.beta if betas is None else betas, np.float64)
         hard, limit = bool(self.alpha == 0), np.asarray(self.max_iter, np.int32)
+        tol = max(self.tol, 32 * np.finfo(dtype).eps)
         with scoped(dtype):
             of = channel(joint, dtype)
             padded = np.full((len(starts), len(of.weights), self.n_clusters), 1 / self.n_clusters, dtype)
             padded[:, :n] = starts
-            options = (*(np.asarray(each, dtype) for each in (values, self.alpha, self.tol)), limit)
+            options = (*(np.asarray(each, dtype) for each in (values, self.alpha, tol)), limit)
             if betas is None:
                 found = solved(of, d, padded, *options, hard=hard)
             else:

@@ -1329,6 +1329,13 @@ FAULTS += tuple(
             taking(lambda of, *rest: (replace(of, weights=of.weights * 0 + 1 / len(of.weights)), *rest)),
         ),
         (
+            "lengthened_steps_end_where_plain_ones_do",
+            {},
+            "log",
+            "logs of memberships cut off at a hundredth",
+            lambda original: lambda value: jnp.log(jnp.maximum(value, 1e-2)),
+        ),
+        (
             "merges_rows_that_are_alike",
             {},
             "Channel.sums",

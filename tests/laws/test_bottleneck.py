@@ -88,6 +88,21 @@ def test_bottleneck_lagrangian_never_rises(alpha):
     assert heights[0] - heights[-1] > 0.1
 
 
+def test_bottleneck_lengthened_steps_end_where_plain_ones_do(beta=6.0):
+    of = channel(sparse.csr_array(joint(COUNTS)), np.dtype(np.float64))
+    r = np.full((len(of.weights), K), 1 / K)
+    r[: len(START)] = START
+    one = jnp.asarray(1.0)
+    plain = jax.jit(
+        lambda r: jax.lax.fori_loop(
+            0, 5000, lambda _, r: iterate(of, COUNTS.shape[1], r, beta * one, one, False)[1], jnp.asarray(r)
+        )
+    )(r)
+    found, own = solution(beta=beta)
+    np.testing.assert_allclose(own, plain[: len(START)], atol=100 * TOL)  # as above
+    assert int(found.steps) < 2500
+
+
 @pytest.mark.parametrize("alpha", [1.0, 0.0])
 def test_bottleneck_obeys_data_processing(alpha):
     found, r = solution(alpha=alpha)
