@@ -37,6 +37,7 @@ __all__ = [
     "Gibbs",
     "GradientMAP",
     "IndependentNormalInverseWishart",
+    "InformationBottleneck",
     "Mixture",
     "MixtureModel",
     "Multinomial",
@@ -82,6 +83,7 @@ _HOMES = {
     "Gibbs": "bayessoft.inference.gibbs",
     "GradientMAP": "bayessoft.inference.gradient_map",
     "IndependentNormalInverseWishart": "bayessoft.families.independent_normal_inverse_wishart",
+    "InformationBottleneck": "bayessoft.estimators.information_bottleneck",
     "Mixture": "bayessoft.mixture",
     "MixtureModel": "bayessoft.estimators.mixture_model",
     "Multinomial": "bayessoft.families.multinomial",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from bayessoft.diagnostics.silhouette import soft_silhouette
     from bayessoft.estimators.fuzzy_c_means import FuzzyCMeans
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
+    from bayessoft.estimators.information_bottleneck import InformationBottleneck
     from bayessoft.estimators.mixture_model import MixtureModel
     from bayessoft.estimators.soft_k_means import SoftKMeans
     from bayessoft.families.bernoulli import Bernoulli, Beta

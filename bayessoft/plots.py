@@ -33,12 +33,14 @@ from bayessoft.canvas import (
 from bayessoft.data.tables import TableLike, table
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
+from bayessoft.path_plots import information_plane
 from bayessoft.size_plots import size_curve, sizes
 
 __all__ = [
     "COLOURS",
     "ambiguity_map",
     "annealing_tree",
+    "information_plane",
     "membership_profiles",
     "memberships",
     "profiles",

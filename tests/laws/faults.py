@@ -1422,9 +1422,88 @@ FAULTS += (
     ),
 )
 
+
+def reversed_divergence(self: Any, log_distributions: Any) -> Any:
+    """Scores of KL(q(y given t) || p(y given x)), of a full table."""
+    shares = jnp.exp(log_distributions)
+    return jnp.log(jnp.maximum(self.rows, 1e-12)) @ shares - (shares * log_distributions).sum(0)
+
+
+def without_last_cells(original: Any) -> Any:
+    def chunks(*args: Any) -> Any:
+        cut = original(*args)
+        return replace(cut, cells=cut.cells.at[:, -1].set(0.0))
+
+    return chunks
+
+
+BOTTLENECK = "core.bottleneck"
+FAULTS += tuple(
+    Fault("bottleneck", f"test_bottleneck_{test}", arguments, f"{BOTTLENECK}:{target}", what, mutate)
+    for test, arguments, target, what, mutate in (
+        (
+            "is_a_tempered_mixture",
+            {"wide": False},
+            "encoded",
+            "the prior term dropped",
+            taking(lambda scores, log_weights, *rest: (scores, 0 * log_weights, *rest)),
+        ),
+        (
+            "is_a_tempered_mixture",
+            {"wide": False},
+            "encoded",
+            "beta applied to log q(t) too",
+            taking(lambda scores, log_weights, beta, *rest: (scores, beta * log_weights, beta, *rest)),
+        ),
+        (
+            "is_a_tempered_mixture",
+            {"wide": False},
+            "Channel.scores",
+            "the divergence reversed",
+            lambda original: reversed_divergence,
+        ),
+        (
+            "is_a_tempered_mixture",
+            {"wide": True},
+            "_chunks",
+            "a cell of each chunk lost",
+            without_last_cells,
+        ),
+        (
+            "lagrangian_never_rises",
+            {"alpha": 0.4},
+            "encoded",
+            "alpha left out of the softmax",
+            taking(lambda scores, log_weights, beta, alpha, hard: (scores, log_weights, beta, alpha / alpha, hard)),
+        ),
+        (
+            "obeys_data_processing",
+            {"alpha": 1.0},
+            "amounts",
+            "memberships of rows weighed equally",
+            taking(lambda of, *rest: (replace(of, weights=of.weights * 0 + 1 / len(of.weights)), *rest)),
+        ),
+        (
+            "lengthened_steps_end_where_plain_ones_do",
+            {},
+            "log",
+            "logs of memberships cut off at a hundredth",
+            lambda original: lambda value: jnp.log(jnp.maximum(value, 1e-2)),
+        ),
+        (
+            "merges_rows_that_are_alike",
+            {},
+            "Channel.sums",
+            "sums of memberships without p(x)",
+            lambda original: lambda self, r, d: original(self, r / jnp.maximum(self.weights[:, None], 1e-3), d),
+        ),
+    )
+)
+
 COVERED = (
     "core.sweep:",
     "core.assign:",
+    "core.bottleneck:",
     "core.assignment:",
     "core.dual:",
     "core.pivots:",
