@@ -37,6 +37,7 @@ __all__ = [
     "GradientMAP",
     "IndependentNormalInverseWishart",
     "Mixture",
+    "MixtureDensity",
     "MixtureModel",
     "Multinomial",
     "Near",
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "load",
+    "reduce_mixture",
     "relabel",
 ]
 
@@ -71,6 +73,7 @@ _HOMES = {
     "GradientMAP": "bayessoft.inference.gradient_map",
     "IndependentNormalInverseWishart": "bayessoft.families.independent_normal_inverse_wishart",
     "Mixture": "bayessoft.mixture",
+    "MixtureDensity": "bayessoft.densities.mixture_density",
     "MixtureModel": "bayessoft.estimators.mixture_model",
     "Multinomial": "bayessoft.families.multinomial",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
@@ -80,12 +83,15 @@ _HOMES = {
     "StudentTPrior": "bayessoft.families.degrees_of_freedom",
     "calibrate": "bayessoft.studies.calibration",
     "load": "bayessoft.store",
+    "reduce_mixture": "bayessoft.densities.reduction",
     "relabel": "bayessoft.diagnostics.relabelling",
 }
 
 if TYPE_CHECKING:
     from bayessoft.core.capacity import Capacity
     from bayessoft.core.sizes import Between, Fixed, Near
+    from bayessoft.densities.mixture_density import MixtureDensity
+    from bayessoft.densities.reduction import reduce_mixture
     from bayessoft.diagnostics.relabelling import relabel
     from bayessoft.estimators.gaussian_mixture import GaussianMixture
     from bayessoft.estimators.mixture_model import MixtureModel
