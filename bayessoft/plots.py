@@ -1,4 +1,4 @@
-"""Pictures of a fit: rows coloured by cluster, faded where the cluster is in doubt; profiles; bounds on sizes.
+"""Pictures of a fit: rows coloured by cluster, faded where in doubt; profiles; bounds on sizes; what a reduction costs.
 
 Axes in, axes out. Without axes a figure of its own is made, so that no state of pyplot and no rc setting changes.
 """
@@ -18,11 +18,12 @@ from scipy.stats import t as student
 
 from bayessoft.canvas import BAND, COLOURS, MARKERS, colour, new_axes, save, short
 from bayessoft.data.tables import TableLike, table
+from bayessoft.density_plots import reduction_curve
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
 from bayessoft.size_plots import size_curve, sizes
 
-__all__ = ["COLOURS", "memberships", "profiles", "save", "size_curve", "sizes"]
+__all__ = ["COLOURS", "memberships", "profiles", "reduction_curve", "save", "size_curve", "sizes"]
 
 DOUBT = "#C8C8C8"  # of a row that could as well belong to any cluster
 LEVELS = (0.68, 0.95)

@@ -72,6 +72,52 @@ class _Search(NamedTuple):
     costs: Array
 
 
+def _smallest(costs: Float[Array, " k"]) -> tuple[Array, Array]:
+    """Give the least of some numbers, and its place: four times as fast as argmin."""
+    least = costs.min()
+    return least, jnp.where(costs == least, jnp.arange(len(costs)), len(costs) - 1).min()
+
+
+def _only(parts: Parts, i: Array) -> Parts:
+    """Give one component."""
+    return Parts(*(lax.dynamic_index_in_dim(leaf, i, -1, keepdims=False) for leaf in parts))
+
+
+def _row(one: Parts, one_log_det: Array, at: Parts, log_dets: Array, others: Array) -> tuple[Array, Array, Array]:
+    """Give the costs of one component with all others, the least, and whose it is."""
+    one = Parts(one.weights, one.means[:, None], one.covariances[:, :, None])
+    costs = jnp.where(others, merge_cost(one, at, one_log_det, log_dets), jnp.inf)
+    costs = lax.optimization_barrier(costs)  # or XLA computes them again for everything that is made of them
+    return costs, *_smallest(costs)
+
+
+def _step(at: _Search) -> _Search:
+    """Merge the cheapest pair, or look again for a partner of the component that seemed to be in it."""
+    places = jnp.arange(len(at.alive))
+    i = _smallest(at.best)[1]
+    j, cost, merging = at.partner[i], at.best[i], ~at.stale[i]
+    one, other = _only(at.parts, i), _only(at.parts, j)
+    joined = _one_of(one, other._replace(weights=jnp.where(merging, other.weights, 0)))
+    joined_log_det = log_det(joined.covariances)
+    alive = at.alive.at[j].set(at.alive[j] & ~merging)
+    # Nothing is written before all is read, so that it can be written in place.
+    costs, least, nearest_now = _row(joined, joined_log_det, at.parts, at.log_dets, alive & (places != i))
+    nearer = merging & (costs < at.best)
+    lost = merging & ((at.partner == i) | (at.partner == j))
+    return _Search(
+        Parts(*(old.at[..., i].set(new) for old, new in zip(at.parts, joined, strict=True))),
+        at.log_dets.at[i].set(joined_log_det),
+        alive,
+        jnp.where(alive, jnp.where(nearer, costs, at.best), jnp.inf).at[i].set(least),
+        jnp.where(nearer, i, at.partner).at[i].set(nearest_now),
+        ((at.stale | lost) & ~nearer).at[i].set(False),
+        at.done + merging,
+        at.kept.at[at.done].set(i),  # a step that merges nothing is written over
+        at.gone.at[at.done].set(j),
+        at.costs.at[at.done].set(cost),
+    )
+
+
 @jax.jit
 def merge_order(parts: Parts, alive: Array, merges: Array) -> tuple[Array, Array, Array]:
     """Merge the pair that costs least, again and again.
@@ -102,48 +148,10 @@ def merge_order(parts: Parts, alive: Array, merges: Array) -> tuple[Array, Array
     count = len(alive)
     log_dets = log_det(parts.covariances)
 
-    def row(one: Parts, one_log_det: Array, at: Parts, log_dets: Array, others: Array) -> tuple[Array, Array, Array]:
-        """Give the costs of one component with all others, the least, and whose it is."""
-        one = Parts(one.weights, one.means[:, None], one.covariances[:, :, None])
-        costs = jnp.where(others, merge_cost(one, at, one_log_det, log_dets), jnp.inf)
-        costs = lax.optimization_barrier(costs)  # or XLA computes them again for everything that is made of them
-        return costs, *smallest(costs)
-
-    def smallest(costs: Array) -> tuple[Array, Array]:
-        least = costs.min()
-        return least, jnp.where(costs == least, jnp.arange(count), count - 1).min()  # four times as fast as argmin
-
-    def only(parts: Parts, i: Array) -> Parts:
-        return Parts(*(lax.dynamic_index_in_dim(leaf, i, -1, keepdims=False) for leaf in parts))
-
     def nearest(i: Array) -> tuple[Array, Array]:
-        return row(only(parts, i), log_dets[i], parts, log_dets, alive & (jnp.arange(count) != i))[1:]
+        return _row(_only(parts, i), log_dets[i], parts, log_dets, alive & (jnp.arange(count) != i))[1:]
 
     best, partner = lax.map(nearest, jnp.arange(count))
-
-    def step(at: _Search) -> _Search:
-        i = smallest(at.best)[1]
-        j, cost, merging = at.partner[i], at.best[i], ~at.stale[i]
-        one, other = only(at.parts, i), only(at.parts, j)
-        joined = _one_of(one, other._replace(weights=jnp.where(merging, other.weights, 0)))
-        joined_log_det = log_det(joined.covariances)
-        alive = at.alive.at[j].set(at.alive[j] & ~merging)
-        # Nothing is written before all is read, so that it can be written in place.
-        costs, least, nearest_now = row(joined, joined_log_det, at.parts, at.log_dets, alive & (jnp.arange(count) != i))
-        nearer = merging & (costs < at.best)
-        lost = merging & ((at.partner == i) | (at.partner == j))
-        return _Search(
-            Parts(*(old.at[..., i].set(new) for old, new in zip(at.parts, joined, strict=True))),
-            at.log_dets.at[i].set(joined_log_det),
-            alive,
-            jnp.where(alive, jnp.where(nearer, costs, at.best), jnp.inf).at[i].set(least),
-            jnp.where(nearer, i, at.partner).at[i].set(nearest_now),
-            ((at.stale | lost) & ~nearer).at[i].set(False),
-            at.done + merging,
-            at.kept.at[at.done].set(i),  # a step that merges nothing is written over
-            at.gone.at[at.done].set(j),
-            at.costs.at[at.done].set(cost),
-        )
 
     places = jnp.zeros(count, partner.dtype)
     began = _Search(
@@ -158,7 +166,7 @@ def merge_order(parts: Parts, alive: Array, merges: Array) -> tuple[Array, Array
         places,
         jnp.zeros_like(log_dets),
     )
-    ended = lax.while_loop(lambda at: at.done < merges, step, began)
+    ended = lax.while_loop(lambda at: at.done < merges, _step, began)
     return ended.kept, ended.gone, ended.costs
 
 

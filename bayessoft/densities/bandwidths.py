@@ -34,8 +34,8 @@ def kernel_covariance(data: Rows, bandwidth: Any) -> Float[np.ndarray, "d d"]:
     numbers = np.asarray(bandwidth)
     wanted = f"a standard deviation > 0, {data.d} of them, or a ({data.d}, {data.d}) covariance"
     if numbers.dtype.kind not in "fiu" or numbers.shape not in ((), (data.d,), (data.d, data.d)):
-        shape = f" of shape {numbers.shape}" if numbers.ndim else ""
-        raise OptionError(f"bandwidth is {bandwidth!r}{shape}: pass {', '.join(RULES)}, {wanted}")
+        got = f"an array of shape {numbers.shape}" if numbers.ndim else repr(bandwidth)
+        raise OptionError(f"bandwidth is {got}: pass {', '.join(RULES)}, {wanted}")
     numbers = numbers.astype(np.float64)
     if numbers.ndim == 2:
         return numbers  # looked at by the density, as every covariance
