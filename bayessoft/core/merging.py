@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from bayessoft.core.elimination import log_det
 
@@ -55,66 +55,85 @@ def merge_cost(first: Parts, second: Parts, first_log_det: Array, second_log_det
 
 
 class _Search(NamedTuple):
-    """Where the merging stands: of each component the best partner known and what merging with it costs.
+    """Where the merging stands.
 
-    A partner is *stale* where it has changed since: then the cost is a lower bound of the best one.
+    Of each component, a column of `table`: the best partner known, what merging with it costs, infinite for one that is
+    gone, and a lower bound of that with any other. A partner is *stale* where it has changed since: then the best cost
+    is a lower bound, too.
     """
 
-    parts: Parts
-    log_dets: Array
-    alive: Array
-    best: Array
-    partner: Array
-    stale: Array
+    table: Float[Array, "f k"]
+    best: Float[Array, " k"]
+    second: Float[Array, " k"]
+    partner: Int[Array, " k"]
+    stale: Bool[Array, " k"]
     done: Array
-    kept: Array
-    gone: Array
-    costs: Array
+    kept: Int[Array, " k"]
+    gone: Int[Array, " k"]
+    costs: Float[Array, " k"]
+
+
+def _packed(parts: Parts) -> Float[Array, "f *k"]:
+    """Put weights, log determinants, means and covariances into one table: one thing to read, one to write."""
+    covariances = parts.covariances.reshape(-1, *parts.covariances.shape[2:])
+    return jnp.concatenate([parts.weights[None], log_det(parts.covariances)[None], parts.means, covariances])
+
+
+def _unpacked(table: Float[Array, "f *k"]) -> tuple[Parts, Array]:
+    """Give the components of a table, and their log determinants."""
+    d = next(d for d in range(len(table)) if 2 + d + d * d == len(table))
+    return Parts(table[0], table[2 : 2 + d], table[2 + d :].reshape(d, d, *table.shape[1:])), table[1]
+
+
+def _pick(array: Array, i: Array) -> Array:
+    return lax.dynamic_index_in_dim(array, i, -1, keepdims=False)
+
+
+def _put(array: Array, value: Array, i: Array) -> Array:
+    return lax.dynamic_update_index_in_dim(array, value, i, -1)
 
 
 def _smallest(costs: Float[Array, " k"]) -> tuple[Array, Array]:
-    """Give the least of some numbers, and its place: four times as fast as argmin."""
-    least = costs.min()
-    return least, jnp.where(costs == least, jnp.arange(len(costs)), len(costs) - 1).min()
+    """Give the least of some numbers, and its place; jnp.argmin takes four times as long."""
+    least, places = costs.min(), jnp.arange(len(costs), dtype=jnp.int32)
+    return least, jnp.where(costs == least, places, len(costs) - 1).min()
 
 
-def _only(parts: Parts, i: Array) -> Parts:
-    """Give one component."""
-    return Parts(*(lax.dynamic_index_in_dim(leaf, i, -1, keepdims=False) for leaf in parts))
-
-
-def _row(one: Parts, one_log_det: Array, at: Parts, log_dets: Array, others: Array) -> tuple[Array, Array, Array]:
-    """Give the costs of one component with all others, the least, and whose it is."""
-    one = Parts(one.weights, one.means[:, None], one.covariances[:, :, None])
-    costs = jnp.where(others, merge_cost(one, at, one_log_det, log_dets), jnp.inf)
+def _row(one: Float[Array, " f"], table: Float[Array, "f k"], others: Bool[Array, " k"]) -> tuple[Array, ...]:
+    """Give the costs of one component with all others, the least and whose it is, and the least but one."""
+    (first, first_log_det), (every, log_dets) = _unpacked(one[:, None]), _unpacked(table)
+    costs = jnp.where(others, merge_cost(first, every, first_log_det, log_dets), jnp.inf)
     costs = lax.optimization_barrier(costs)  # or XLA computes them again for everything that is made of them
-    return costs, *_smallest(costs)
+    least, at = _smallest(costs)
+    return costs, least, at, jnp.where(jnp.arange(len(costs)) == at, jnp.inf, costs).min()
 
 
 def _step(at: _Search) -> _Search:
     """Merge the cheapest pair, or look again for a partner of the component that seemed to be in it."""
-    places = jnp.arange(len(at.alive))
+    places = jnp.arange(at.table.shape[1])
     i = _smallest(at.best)[1]
-    j, cost, merging = at.partner[i], at.best[i], ~at.stale[i]
-    one, other = _only(at.parts, i), _only(at.parts, j)
-    joined = _one_of(one, other._replace(weights=jnp.where(merging, other.weights, 0)))
-    joined_log_det = log_det(joined.covariances)
-    alive = at.alive.at[j].set(at.alive[j] & ~merging)
-    # Nothing is written before all is read, so that it can be written in place.
-    costs, least, nearest_now = _row(joined, joined_log_det, at.parts, at.log_dets, alive & (places != i))
-    nearer = merging & (costs < at.best)
+    j, cost, merging = _pick(at.partner, i), _pick(at.best, i), ~_pick(at.stale, i)
+    one, other = (_unpacked(_pick(at.table, place))[0] for place in (i, j))
+    joined = _packed(_one_of(one, other._replace(weights=jnp.where(merging, other.weights, 0))))
+    joined, i, j, cost, merging = lax.optimization_barrier((joined, i, j, cost, merging))
+    own = places == i
+    alive = (at.best < jnp.inf) & ~(merging & (places == j))
+    costs, least, nearest, second = _row(joined, at.table, alive & ~own)
+    costs = jnp.where(merging, costs, jnp.inf)
     lost = merging & ((at.partner == i) | (at.partner == j))
+    floor = jnp.where(lost, at.second, at.best)  # what any other but the joined one costs at least
+    nearer = costs <= floor
+    further = jnp.where(nearer, at.best, jnp.minimum(at.second, costs))
     return _Search(
-        Parts(*(old.at[..., i].set(new) for old, new in zip(at.parts, joined, strict=True))),
-        at.log_dets.at[i].set(joined_log_det),
-        alive,
-        jnp.where(alive, jnp.where(nearer, costs, at.best), jnp.inf).at[i].set(least),
-        jnp.where(nearer, i, at.partner).at[i].set(nearest_now),
-        ((at.stale | lost) & ~nearer).at[i].set(False),
+        _put(at.table, joined, i),
+        jnp.where(own, least, jnp.where(alive, jnp.minimum(costs, floor), jnp.inf)),
+        jnp.where(own, second, jnp.where(lost, at.second, further)),
+        jnp.where(own, nearest, jnp.where(nearer, i, at.partner)),
+        (at.stale | lost) & ~nearer & ~own,
         at.done + merging,
-        at.kept.at[at.done].set(i),  # a step that merges nothing is written over
-        at.gone.at[at.done].set(j),
-        at.costs.at[at.done].set(cost),
+        _put(at.kept, i, at.done),  # a step that merges nothing is written over
+        _put(at.gone, j, at.done),
+        _put(at.costs, cost, at.done),
     )
 
 
@@ -142,30 +161,16 @@ def merge_order(parts: Parts, alive: Array, merges: Array) -> tuple[Array, Array
     Notes
     -----
     The search is the generic algorithm of Müllner (arXiv:1109.2378, 2011, section 3.1): a component whose best partner
-    is gone is looked at again only when its old cost, by then a lower bound, is the smallest of all. Each step looks at
-    one component beside all others, whether to merge or to find its partner: k numbers at a time, no table of pairs.
+    is gone is looked at again only when a lower bound of its cost, here that of its second best, is the smallest of
+    all. Each step looks at one component beside all others, whether to merge or to find its partner: k numbers at a
+    time, no table of pairs.
     """
     count = len(alive)
-    log_dets = log_det(parts.covariances)
-
-    def nearest(i: Array) -> tuple[Array, Array]:
-        return _row(_only(parts, i), log_dets[i], parts, log_dets, alive & (jnp.arange(count) != i))[1:]
-
-    best, partner = lax.map(nearest, jnp.arange(count))
-
-    places = jnp.zeros(count, partner.dtype)
-    began = _Search(
-        parts,
-        log_dets,
-        alive,
-        jnp.where(alive, best, jnp.inf),
-        partner,
-        jnp.zeros(count, bool),
-        jnp.zeros((), places.dtype),
-        places,
-        places,
-        jnp.zeros_like(log_dets),
-    )
+    table, places = _packed(parts), jnp.arange(count, dtype=jnp.int32)
+    best, partner, second = lax.map(lambda i: _row(_pick(table, i), table, alive & (places != i))[1:], places)
+    none = jnp.zeros_like(places)
+    fresh, started = jnp.zeros(count, bool), jnp.zeros((), jnp.int32)
+    began = _Search(table, jnp.where(alive, best, jnp.inf), second, partner, fresh, started, none, none, 0 * table[0])
     ended = lax.while_loop(lambda at: at.done < merges, _step, began)
     return ended.kept, ended.gone, ended.costs
 

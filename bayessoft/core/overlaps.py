@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def overlap(some: Parts, count: Array, others: Parts) -> Array:
     return lax.fori_loop(0, -(-count // s), add, jnp.zeros((), some.means.dtype))
 
 
-def squared_error(first: Array, both: Array, second: Array) -> Array:
+def squared_error(first: Any, both: Any, second: Any) -> Any:
     """Give ``integral (f - g)^2 dx`` from those of f f, f g and g g.
 
     Notes

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import Array
 from jaxtyping import Float, Int
 
 from bayessoft.core.merging import Parts, grouped, merge_order, moment_matched
@@ -109,7 +107,7 @@ def reduce_mixture(
     OptionError
         Numbers out of range.
     FitError
-        The refinement met a number that is not finite.
+        Merging or the refinement met a number that is not finite.
 
     Notes
     -----
@@ -160,7 +158,7 @@ class _Work:
     whole: MixtureDensity
     parts: Parts
     laid: Parts
-    own: Array
+    own: float
 
     @classmethod
     def of(cls, whole: MixtureDensity) -> _Work:
@@ -171,7 +169,7 @@ class _Work:
         covariances = np.broadcast_to(covariances, (d, d, k))
         parts = Parts(whole.weights, whole.frame.apply(whole.means).T, covariances)
         laid = _laid(parts, bucket(k), whole.means.dtype)
-        return cls(whole, parts, laid, overlap(laid, k, laid))
+        return cls(whole, parts, laid, float(overlap(laid, k, laid)))
 
     @property
     def volume(self) -> float:
@@ -181,20 +179,27 @@ class _Work:
     @property
     def rounding(self) -> float:
         """A squared error that may be nothing but rounding."""
-        return float(10 * np.finfo(self.whole.means.dtype).eps * float(self.own) * self.volume)
+        return float(10 * np.finfo(self.whole.means.dtype).eps * self.own * self.volume)
 
     def merges(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Merge down to k components: which took in which, at what costs."""
         merges = self.whole.n_components - k
         alive = np.arange(len(self.laid.weights)) < self.whole.n_components
-        kept, gone, costs = (np.asarray(each) for each in merge_order(self.laid, jnp.asarray(alive), merges))
+        kept, gone, costs = (np.asarray(each) for each in merge_order(self.laid, alive, merges))
+        if not np.isfinite(costs[:merges]).all():
+            first = int(np.argmin(np.isfinite(costs[:merges])))
+            raise FitError(
+                f"the cost of merge {first} is not finite",
+                status=Status.NON_FINITE,
+                advice="pass float64, or rescale the columns",
+            )
         return kept[:merges], gone[:merges], costs[:merges].astype(np.float64)
 
     def squared_error(self, parts: Parts) -> float:
         """Give the squared error of other components, in original units."""
         number, size, dtype = len(parts.weights), len(self.laid.weights), self.whole.means.dtype
         few = _laid(parts, size, dtype)
-        found = float(squared_error(self.own, overlap(few, number, self.laid), overlap(few, number, few)))
+        found = squared_error(self.own, float(overlap(few, number, self.laid)), float(overlap(few, number, few)))
         return max(found, 0.0) * self.volume  # of equal mixtures what is left is rounding
 
     def curve(self, groups: dict[int, np.ndarray], costs: Float[np.ndarray, " merges"]) -> pd.DataFrame:
@@ -205,13 +210,13 @@ class _Work:
             k: self.squared_error(moment_matched(self.parts, group)) if k < most else 0.0 for k, group in groups.items()
         }
         table["squared_error"] = pd.Series(errors)
-        table["share"] = table["squared_error"] / (float(self.own) * self.volume)
+        table["share"] = table["squared_error"] / (self.own * self.volume)
         return table.rename_axis("k")
 
     def refined(self, start: Parts, before: float, max_iter: int, tol: float) -> tuple[Parts, Status, int]:
         """Lower the squared error from a start."""
         dtype = self.whole.means.dtype
-        own, unit, least = (jnp.asarray(each, dtype) for each in (self.own, before / self.volume, tol))
+        own, unit, least = (dtype.type(each) for each in (self.own, before / self.volume, tol))
         found = refined(self.laid, own, _laid(start, len(start.weights), dtype), unit, least, max_iter)
         steps = int(found.steps)
         if not found.finite:
@@ -232,12 +237,12 @@ class _Work:
 
 
 def _laid(parts: Parts, size: int, dtype: np.dtype[Any]) -> Parts:
-    """Put components on the device, with filling of weight 0 behind them, inside `numerics.scoped`."""
+    """Give components with filling of weight 0 behind them, as arrays of their own, safe to hand to JAX."""
     d, k = parts.means.shape
     weights, means = np.zeros(size, dtype), np.zeros((d, size), dtype)
     covariances = np.broadcast_to(np.eye(d, dtype=dtype)[:, :, None], (d, d, size)).copy()
     weights[:k], means[:, :k], covariances[:, :, :k] = parts
-    return Parts(*map(jnp.asarray, (weights, means, covariances)))
+    return Parts(weights, means, covariances)
 
 
 def _checked(most: int, k: Any, curve: Any, max_iter: Any, tol: Any) -> list[int]:

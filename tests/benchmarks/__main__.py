@@ -13,7 +13,7 @@ import sys
 from tests.benchmarks.page import page, section
 from tests.benchmarks.protocol import ROOT, fresh
 
-NAMES = ("em", "likelihood", "gibbs", "counts", "nuts", "labels", "precision", "sizes", "dual", "startup")
+NAMES = ("em", "likelihood", "gibbs", "counts", "nuts", "labels", "precision", "sizes", "dual", "reduction", "startup")
 JSON, PAGE = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "benchmarks.md"
 
 
