@@ -18,6 +18,8 @@ from bayessoft.numerics import HIGHEST, all_finite
 
 __all__ = ["Refined", "refined"]
 
+ARMIJO = 1e-4  # share of the slope by which a step has to lower the error
+SHORTEST = 1e-10  # step below which no shorter one is tried
 QUIET = 3  # steps in a row that change less than tol: a single one may be a short step of the line search
 
 
@@ -103,6 +105,19 @@ def _error(target: Parts, own: Array, parts: Parts) -> Array:
     return value + slopes.values @ moved.weights + held.weights @ of_each
 
 
+class _Descent(NamedTuple):
+    """Where the descent stands: the position, the error and its gradient there, and the step that is tried next."""
+
+    z: Float[Array, " f"]
+    value: Array
+    gradient: Float[Array, " f"]
+    direction: Float[Array, " f"]
+    length: Array
+    memory: Any
+    quiet: Array
+    steps: Array
+
+
 @jax.jit
 def refined(target: Parts, own: Array, start: Parts, unit: Array, tol: Array, max_iter: Array) -> Refined:
     """Lower the integrated squared error of a mixture from a target.
@@ -124,8 +139,9 @@ def refined(target: Parts, own: Array, start: Parts, unit: Array, tol: Array, ma
 
     Notes
     -----
-    L-BFGS with a line search, by optax (Liu and Nocedal, Mathematical Programming 45, 1989). Each component moves in
-    its own coordinates, those in which its covariance at the start is the identity.
+    L-BFGS by optax (Liu and Nocedal, Mathematical Programming 45, 1989); a step is halved until it lowers the error
+    enough. So the error stands in the program once, which compiles in half of the time that optax's own search takes.
+    Each component moves in its own coordinates, those in which its covariance at the start is the identity.
     """
     d, k = start.means.shape
     dtype = start.means.dtype
@@ -143,23 +159,37 @@ def refined(target: Parts, own: Array, start: Parts, unit: Array, tol: Array, ma
     def loss(z: Array) -> Array:
         return _error(target, own, at(z)) / unit
 
-    downhill = optax.lbfgs()
+    downhill = optax.scale_by_lbfgs()
+
+    def step(at: _Descent) -> _Descent:
+        """Look at the end of a step: take it and turn, or try half of it."""
+        tried = at.z - at.length * at.direction
+        value, gradient = jax.value_and_grad(loss)(tried)
+        taken = value <= at.value - ARMIJO * at.length * (at.gradient @ at.direction)
+        turned, memory = downhill.update(gradient, at.memory, tried)
+        forget = ~(gradient @ turned > 0)  # where the error bends down, what is remembered may point uphill
+        plain = gradient / jnp.maximum(1, jnp.linalg.norm(gradient))
+        memory = jax.tree.map(lambda new, old: jnp.where(forget, old, new), memory, downhill.init(tried))
+        next_ = _Descent(
+            tried,
+            value,
+            gradient,
+            jnp.where(forget, plain, turned),
+            jnp.ones_like(at.length),
+            memory,
+            jnp.where(jnp.abs(at.value - value) < tol, at.quiet + 1, 0),
+            at.steps + 1,
+        )
+        short = at.length < SHORTEST  # rounding: nothing is lower in this direction
+        halved = at._replace(length=at.length / 2, quiet=jnp.where(short, QUIET, at.quiet))
+        return jax.tree.map(lambda new, old: jnp.where(taken, new, old), next_, halved)
+
+    def going(at: _Descent) -> Array:
+        return (at.quiet < QUIET) & (at.steps <= max_iter) & ~jnp.isnan(at.value)
+
     zero = jnp.zeros(k * (1 + d + d * d), dtype)  # what is above the diagonals stays there
-    first, slope = jax.value_and_grad(loss)(zero)
-    # What optax.value_and_grad_from_state would compute: here once, so that it is compiled once less.
-    memory = optax.tree.set(downhill.init(zero), value=first, grad=slope)
-
-    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        z, memory, before, quiet, steps = state
-        value, gradient = optax.tree.get(memory, "value"), optax.tree.get(memory, "grad")
-        move, memory = downhill.update(gradient, memory, z, value=value, grad=gradient, value_fn=loss)
-        quiet = jnp.where(jnp.abs(before - value) < tol, quiet + 1, 0)
-        return optax.apply_updates(z, move), memory, value, quiet, steps + 1
-
-    def going(state: tuple[Any, ...]) -> Array:
-        z, _, value, quiet, steps = state
-        return (quiet < QUIET) & (steps < max_iter) & ~jnp.isnan(value) & all_finite(z)
-
-    began = zero, memory, jnp.full((), jnp.inf, dtype), jnp.zeros((), int), jnp.zeros((), int)
-    z, _, value, quiet, steps = lax.while_loop(going, step, began)
+    number, count = jnp.ones((), dtype), jnp.zeros((), int)
+    began = _Descent(zero, number * jnp.inf, zero, zero, number, downhill.init(zero), count, count)
+    found = lax.while_loop(going, step, began)
+    z, value, quiet, steps = found.z, found.value, found.quiet, found.steps - 1  # the first one did not move
     return Refined(at(z), steps, quiet >= QUIET, all_finite(z) & jnp.isfinite(value))
