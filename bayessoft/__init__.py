@@ -39,6 +39,7 @@ __all__ = [
     "IndependentNormalInverseWishart",
     "InformationBottleneck",
     "Mixture",
+    "MixtureDensity",
     "MixtureModel",
     "Multinomial",
     "Near",
@@ -55,6 +56,7 @@ __all__ = [
     "membership_entropy",
     "overlap",
     "partition_coefficient",
+    "reduce_mixture",
     "relabel",
     "soft_rand",
     "soft_scatter",
@@ -85,6 +87,7 @@ _HOMES = {
     "IndependentNormalInverseWishart": "bayessoft.families.independent_normal_inverse_wishart",
     "InformationBottleneck": "bayessoft.estimators.information_bottleneck",
     "Mixture": "bayessoft.mixture",
+    "MixtureDensity": "bayessoft.densities.mixture_density",
     "MixtureModel": "bayessoft.estimators.mixture_model",
     "Multinomial": "bayessoft.families.multinomial",
     "NormalInverseWishart": "bayessoft.families.normal_inverse_wishart",
@@ -99,6 +102,7 @@ _HOMES = {
     "membership_entropy": "bayessoft.diagnostics.ambiguity",
     "overlap": "bayessoft.diagnostics.overlap",
     "partition_coefficient": "bayessoft.diagnostics.ambiguity",
+    "reduce_mixture": "bayessoft.densities.reduction",
     "relabel": "bayessoft.diagnostics.relabelling",
     "soft_rand": "bayessoft.diagnostics.agreement",
     "soft_scatter": "bayessoft.diagnostics.separation",
@@ -110,6 +114,8 @@ _HOMES = {
 if TYPE_CHECKING:
     from bayessoft.core.capacity import Capacity
     from bayessoft.core.sizes import Between, Fixed, Near
+    from bayessoft.densities.mixture_density import MixtureDensity
+    from bayessoft.densities.reduction import reduce_mixture
     from bayessoft.diagnostics.agreement import soft_rand
     from bayessoft.diagnostics.ambiguity import membership_entropy, partition_coefficient
     from bayessoft.diagnostics.overlap import overlap

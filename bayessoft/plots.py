@@ -1,4 +1,4 @@
-"""Pictures of a fit: rows coloured by cluster, faded where the cluster is in doubt; profiles; bounds on sizes.
+"""Pictures of a fit: rows coloured by cluster, faded where in doubt; profiles; bounds on sizes; what a reduction costs.
 
 Axes in, axes out. Without axes a figure of its own is made, so that no state of pyplot and no rc setting changes.
 """
@@ -31,6 +31,7 @@ from bayessoft.canvas import (
     short,
 )
 from bayessoft.data.tables import TableLike, table
+from bayessoft.density_plots import reduction_curve
 from bayessoft.errors import OptionError, listed
 from bayessoft.estimators import posterior
 from bayessoft.path_plots import information_plane
@@ -44,6 +45,7 @@ __all__ = [
     "membership_profiles",
     "memberships",
     "profiles",
+    "reduction_curve",
     "save",
     "simplex",
     "size_curve",

@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 # Pages whose Python blocks are one script each, with what it prints.
-PAGES = ("tutorial", "families", "sizes", "soft_clustering", "bottleneck", "measures", "adding_a_family", "checking")
+PAGES = (
+    *("tutorial", "families", "sizes", "soft_clustering", "bottleneck", "densities", "measures"),
+    *("adding_a_family", "checking"),
+)
 
 # Lines (regular expressions) that each script prints, and files that it writes into the folder it is given.
 EXPECTED: dict[str, tuple[list[str], list[str]]] = {

@@ -196,6 +196,25 @@ def adding_selves(original: Any) -> Any:
     return pairs
 
 
+def without_spread(original: Any) -> Any:
+    def moment_matched(parts: Any, groups: Any) -> Any:
+        return original(parts._replace(means=original(parts, groups).means[:, groups]), groups)
+
+    return moment_matched
+
+
+def of_weight_one(original: Any) -> Any:
+    return lambda first, *rest: original(first._replace(weights=jnp.ones_like(first.weights)), *rest)
+
+
+def unnormalised_components(original: Any) -> Any:
+    def components(weights: Any, means: Any, *rest: Any) -> Any:
+        found = original(weights, means, *rest)
+        return replace(found, constants=found.constants + 0.5 * means.shape[1] * np.log(2 * np.pi))
+
+    return components
+
+
 GAUSSIAN, COVARIANCE, PRIOR = "families.gaussian", "families.structures", "families.normal_inverse_wishart"
 SHARED = {"member": FULL, "prior": "shared"}
 
@@ -1499,8 +1518,71 @@ FAULTS += tuple(
         ),
     )
 )
+FAULTS += (
+    Fault(
+        "densities",
+        "test_merging_keeps_mean_and_covariance",
+        {"shared": True},
+        "core.merging:moment_matched",
+        "the spread of the means left out of a merged covariance",
+        without_spread,
+    ),
+    Fault(
+        "densities",
+        "test_every_merge_is_the_cheapest",
+        {},
+        "core.merging:merge_cost",
+        "a weight forgotten",
+        of_weight_one,
+    ),
+    Fault(
+        "densities",
+        "test_the_squared_error_is_the_integral",
+        {},
+        "core.overlaps:squared_error",
+        "the sign of the cross term",
+        taking(lambda first, both, second: (first, -both, second)),
+    ),
+    Fault(
+        "densities",
+        "test_the_squared_error_is_the_integral",
+        {},
+        "core.refine:_overlaps",
+        "a mixture meets its target twice",
+        lambda original: lambda target, at: jax.tree.map(lambda leaf: leaf[..., :1] + 0 * leaf, original(target, at)),
+    ),
+    Fault(
+        "densities",
+        "test_a_density_integrates_to_one",
+        {"d": 1, "shared": True},
+        "core.kernels:components",
+        "a constant dropped",
+        unnormalised_components,
+    ),
+    Fault(
+        "densities",
+        "test_the_density_is_scipys",
+        {"shared": False},
+        "densities.mixture_density:_precision_factors",
+        "the factor transposed",
+        lambda original: lambda covariances: original(covariances).swapaxes(1, 2),
+    ),
+    Fault(
+        "densities",
+        "test_a_row_is_left_out",
+        {},
+        "core.kernels:leave_one_out",
+        "the others' weights not brought back to 1",
+        adding(lambda of, rows, width: jnp.sum(rows.w * jnp.log1p(-rows.w))),
+    ),
+)
 
 COVERED = (
+    "core.merging:",
+    "core.overlaps:",
+    "core.refine:",
+    "core.kernels:",
+    "densities.mixture_density:",
     "core.sweep:",
     "core.assign:",
     "core.bottleneck:",

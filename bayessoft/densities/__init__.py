@@ -1,0 +1,1 @@
+"""Mixtures as densities: kernels, and fewer components in their place."""
