@@ -102,6 +102,15 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ],
         [],
     ),
+    "five_methods.py": (
+        [
+            r"^Gaussian mixture +6\d 123 15\d +0\.02\d +0\.98\d .*0\.95\d$",
+            r"^soft k-means +8\d 123 13\d ",
+            r"^fuzzy c-means +9\d 117 131 +0\.54\d +0\.50\d ",
+            r"^P309 +0\.6\d +0\.1\d ",
+        ],
+        ["gaussian_doubt.png", "fuzzy_doubt.png"],
+    ),
     "draw_readme_picture.py": ([r"342 penguins in 3 clusters"], ["penguins.png"]),
 }
 
