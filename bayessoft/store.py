@@ -36,6 +36,7 @@ ESTIMATORS = {
     "MixtureModel": "bayessoft.estimators.mixture_model",
     "SoftKMeans": "bayessoft.estimators.soft_k_means",
     "FuzzyCMeans": "bayessoft.estimators.fuzzy_c_means",
+    "InformationBottleneck": "bayessoft.estimators.information_bottleneck",
 }
 CLASSES = {
     "Fit": "bayessoft.fit",
@@ -262,10 +263,11 @@ def _estimator(model: Mapping[str, Any], reader: _Reader) -> Any:
             raise _damaged(reader.folder, f"{key!r} is no fitted attribute")
         setattr(estimator, key, reader.decode(value))
     k, d = getattr(estimator, getattr(estimator, "COUNTED", "n_clusters")), estimator.n_features_in_
-    for key, shape in (("weights_", (k,)), ("means_", (k, d)), ("cluster_centers_", (k, d))):
+    by_column = ("means_", "cluster_centers_", "cluster_distributions_")
+    for key, shape in (("weights_", (k,)), *((key, (k, d)) for key in by_column)):
         if hasattr(estimator, key) and getattr(estimator, key).shape != shape:
             raise _damaged(reader.folder, f"{key} has shape {getattr(estimator, key).shape}, not {shape}")
-    if len(estimator.fit_.frame.shift) != d:
+    if hasattr(estimator, "fit_") and len(estimator.fit_.frame.shift) != d:
         raise _damaged(reader.folder, f"its frame has {len(estimator.fit_.frame.shift)} columns, not {d}")
     return estimator
 

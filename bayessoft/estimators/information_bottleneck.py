@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from importlib import import_module
 from numbers import Real
 from typing import Any, Self
 
 import jax
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.special import entr
@@ -69,8 +69,8 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         The cluster with the largest membership, the first of several.
     weights_ : array of shape (k,)
         q(t); 0 for clusters that were emptied.
-    cluster_distributions_ : DataFrame or array of shape (k, d)
-        q(y given t), a DataFrame where the columns have names; 0 in emptied clusters.
+    cluster_distributions_ : array of shape (k, d)
+        q(y given t); 0 in emptied clusters.
     information_x_, information_y_, entropy_ : float
         I(T; X), I(T; Y) and H(T), in nats.
     lagrangian_ : float
@@ -295,11 +295,10 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Set what was learned; the only place that does."""
         weights = found.joint.sum(0)
         shares = (found.joint / np.maximum(weights, np.finfo(weights.dtype).tiny)).T
-        names = getattr(self, "feature_names_in_", None)
         self.responsibilities_ = found.memberships
         self.labels_ = found.memberships.argmax(1)
         self.weights_ = weights
-        self.cluster_distributions_ = shares if names is None else pd.DataFrame(shares, columns=names)
+        self.cluster_distributions_ = shares
         self.information_x_ = float(found.entropy - found.equivocation)
         self.information_y_ = float(found.information)
         self.entropy_ = float(found.entropy)
@@ -308,7 +307,6 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         self.status_ = CODES[int(found.code)]
         self.converged_ = self.status_.converged
         self.n_iter_ = int(found.steps)
-        self._n_features_out = self.n_clusters
 
     def _under(self, X: Any) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         """Give memberships of rows in the fitted clusters, and divergences from them."""
@@ -316,7 +314,7 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         cells, data = cells_of(self, X, reset=False)
         dtype, n = np.result_type(data.values.dtype, self.weights_.dtype), data.n
         tiny = np.finfo(dtype).tiny
-        logs = [np.log(np.maximum(each, tiny), dtype=dtype) for each in (self.weights_, self._distributions().T)]
+        logs = [np.log(np.maximum(each, tiny), dtype=dtype) for each in (self.weights_, self.cluster_distributions_.T)]
         with scoped(dtype):
             of = channel(cells, dtype)
             options = (np.asarray(each, dtype) for each in (self.beta, self.alpha))
@@ -326,8 +324,20 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         own = -sparse.csr_array((entr(shares.data), shares.indices, shares.indptr), shares.shape).sum(1)
         return r, np.maximum(own[:, None] - scores, 0).astype(dtype)
 
-    def _distributions(self) -> Float[np.ndarray, "k d"]:
-        return np.array(self.cluster_distributions_)
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_clusters
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to a new folder, which `bayessoft.load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder; refused where it exists.
+        """
+        check_is_fitted(self, "status_")
+        import_module("bayessoft.store").save(self, path)
 
 
 def _failed(found: Solution, where: str = "") -> FitError:

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from bayessoft import InformationBottleneck, plots
+from bayessoft import InformationBottleneck, load, plots
 from bayessoft.core.annealing import correlations
 from bayessoft.core.bottleneck import iterate
 from bayessoft.errors import DataError, FitError, OptionError
@@ -68,12 +68,20 @@ def test_check_estimator(alpha):
 def test_topics_are_found(fitted):
     assert len({tuple(set(fitted.labels_[KIND == kind])) for kind in range(3)}) == 3
     assert (fitted.status_, fitted.converged_, fitted.n_clusters_used_) == (Status.CONVERGED, True, 3)
-    assert list(fitted.cluster_distributions_.columns) == list(TABLE.columns)
+    assert fitted.feature_names_in_.tolist() == list(TABLE.columns)
     np.testing.assert_allclose(fitted.cluster_distributions_.sum(axis=1), 1)
 
 
+def test_it_is_saved(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict_proba(TABLE), fitted.predict_proba(TABLE))
+    assert again.status_ is Status.CONVERGED
+    assert again.get_feature_names_out().tolist() == fitted.get_feature_names_out().tolist()
+
+
 def test_amounts_are_those_of_the_attributes(fitted):
-    joint = fitted.weights_[:, None] * fitted.cluster_distributions_.to_numpy()
+    joint = fitted.weights_[:, None] * fitted.cluster_distributions_
     own = rel_entr(joint, np.outer(fitted.weights_, joint.sum(0))).sum()
     np.testing.assert_allclose(fitted.information_y_, own, rtol=1e-12)
     assert fitted.lagrangian_ == pytest.approx(fitted.information_x_ - 20 * fitted.information_y_)
@@ -89,7 +97,7 @@ def test_predictions_are_the_memberships(fitted):
 
 def test_transform_is_the_divergence(fitted):
     rows = X / X.sum(1, keepdims=True)
-    expected = rel_entr(rows[:, None], fitted.cluster_distributions_.to_numpy()).sum(2)
+    expected = rel_entr(rows[:, None], fitted.cluster_distributions_).sum(2)
     found, finite = fitted.transform(TABLE), np.isfinite(expected)
     np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-9, atol=1e-12)
     assert (found[~finite] > 1).all()
