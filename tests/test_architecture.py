@@ -68,8 +68,11 @@ FLOORS = (
     ("store", "canvas"),
     ("*_plots",),
     ("plots",),
-    ("report", "report.base", "report.bounds"),
+    ("report", "report.bounds", "report.layout", "report.methods", "report.record", "report.units"),
+    ("report.base",),
     ("report.*",),
+    ("commands", "commands.base"),
+    ("commands.*",),
     ("cli",),
 )
 # Upward imports that are allowed inside a function: (module, target, why).

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayessoft.data.readers import CsvTable
 from bayessoft.errors import FitError
+from bayessoft.report.methods import MIXTURE, method_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +24,16 @@ __all__ = [
     "ambiguity",
     "cluster_names",
     "distributed",
+    "dtype_of",
+    "labels_of",
     "membership_intervals",
     "memberships_table",
+    "noisy",
+    "objective_of",
+    "placed",
+    "posterior_of",
     "shown",
+    "sizes_of",
     "summary",
 ]
 
@@ -38,8 +46,8 @@ class Outcome:
 
     Attributes
     ----------
-    estimator : GaussianMixture or MixtureModel
-        The fitted estimator.
+    estimator : estimator
+        The fitted one, of any method.
     table : CsvTable
         The rows it was fitted to.
     out : Path
@@ -76,27 +84,81 @@ class Outcome:
     @property
     def constrained(self) -> bool:
         """Whether the sizes were fixed or bounded."""
-        return self.estimator.fit_.mixture.sizes is not None
+        mixture = getattr(getattr(self.estimator, "fit_", None), "mixture", None)
+        return mixture is not None and mixture.sizes is not None
+
+
+def posterior_of(estimator: Any) -> Any:
+    """Give the point, closed form or draws that a mixture ended with; None of other methods."""
+    return getattr(getattr(estimator, "fit_", None), "posterior", None)
 
 
 def distributed(estimator: Any) -> bool:
     """Tell whether an estimator holds a posterior, not a point."""
     from bayessoft.posteriors import Point
 
-    return not isinstance(estimator.fit_.posterior, Point)
+    found = posterior_of(estimator)
+    return found is not None and not isinstance(found, Point)
+
+
+def noisy(estimator: Any) -> bool:
+    """Tell whether rows may belong to noise instead of a cluster."""
+    return getattr(estimator, "variant", None) == "noise"
+
+
+def dtype_of(estimator: Any) -> np.dtype[Any]:
+    """Give the dtype that an estimator was fitted in."""
+    return (estimator.weights_ if hasattr(estimator, "weights_") else estimator.cluster_centers_).dtype
+
+
+def placed(estimator: Any, memberships: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n p"]:
+    """Give memberships whose rows sum to 1: beside noise, with what is left for it as the last column."""
+    if not noisy(estimator):
+        return memberships
+    return np.column_stack([memberships, np.maximum(1 - memberships.sum(axis=1), 0)])
+
+
+def sizes_of(estimator: Any) -> Float[np.ndarray, " p"]:
+    """Give the rows of each cluster, each row counted by its memberships, and last those of noise, if any."""
+    if hasattr(estimator, "sizes_"):
+        return estimator.sizes_
+    return placed(estimator, estimator.responsibilities_).sum(axis=0)
+
+
+def objective_of(estimator: Any) -> tuple[float | None, str]:
+    """Give what a fit made as large, or as small, as it could, and in words what that is."""
+    if method_of(estimator) == "fuzzy":
+        square = {"entropy": "u d^2 + entropy_weight u log u", "noise": "u^m d^2, that of noise included"}
+        return estimator.objective_, f"sum of {square.get(estimator.variant, 'u^m d^2')}"
+    if (elbo := getattr(estimator, "elbo_", None)) is not None:
+        return elbo, "evidence lower bound, nats"
+    return (None, "draws") if distributed(estimator) else (estimator.lower_bound_, "lower bound, nats a row")
 
 
 def summary(outcome: Outcome) -> pd.DataFrame:
     """Give an estimator's own table of the clusters, with the intervals, and the answers, that are reported."""
     estimator = outcome.estimator
-    found = estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
     word, numbers = shown(outcome)
-    labels = iter(numbers)
-    found = found.set_axis([f"{word} {next(labels)}" if _of(word, at) else at for at in found.columns], axis=1)
+    if method_of(estimator) != MIXTURE:
+        found = _summary_of_clusters(estimator, word, numbers)
+    else:
+        found = estimator.summary(interval=INTERVAL) if distributed(estimator) else estimator.summary()
+        labels = iter(numbers)
+        found = found.set_axis([f"{word} {next(labels)}" if _of(word, at) else at for at in found.columns], axis=1)
     if outcome.constrained:
         for name, bounds in estimator.size_bounds_.groupby(level="resource", sort=False):
             found = found.join(bounds.droplevel("resource").add_prefix(f"{name} "))
     return found
+
+
+def _summary_of_clusters(estimator: Any, word: str, numbers: Mapping[str, Any]) -> pd.DataFrame:
+    """Give the table of clusters that are no components of a mixture; the line of noise is -1, as its label is."""
+    import pandas as pd
+
+    sizes = sizes_of(estimator)
+    index = pd.Index([*range(len(sizes) - noisy(estimator)), *([-1] if noisy(estimator) else [])], name="cluster")
+    named = {f"{word} {label}": values for label, values in numbers.items()}
+    return pd.DataFrame({"size": sizes, "share": sizes / sizes.sum(), **named}, index=index)
 
 
 def _of(word: str, label: str) -> bool:
@@ -109,10 +171,15 @@ def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:
 
     A column of two answers in a family of one probability a column is labelled by the second, but for plain 0 and 1.
     """
+    columns = list(map(str, outcome.table.frame))
+    if method_of(outcome.estimator) != MIXTURE:
+        centres = outcome.estimator.cluster_centers_.astype(np.float64)
+        if noisy(outcome.estimator):
+            centres = np.vstack([centres, np.full(centres.shape[1], np.nan)])
+        return "centre", dict(zip(columns, centres.T, strict=True))
     from bayessoft.estimators import posterior
 
     fit, answers = outcome.estimator.fit_, outcome.table.answers
-    columns = list(map(str, outcome.table.frame))
     word = fit.mixture.family.SHOWN
     every = posterior.shown(fit, columns).items()
     found = {label.removeprefix(f"{word} "): values for label, values in every if _of(word, label)}
@@ -135,15 +202,23 @@ def membership_intervals(estimator: Any, frame: pd.DataFrame) -> Float[np.ndarra
         return None
 
 
-def cluster_names(k: int) -> list[str]:
-    """Name the clusters, counted from 0 as everywhere.
+def cluster_names(k: int, noise: bool = False) -> list[str]:
+    """Name the clusters, counted from 0 as everywhere; the last one is noise where there is any.
 
     Examples
     --------
     >>> cluster_names(2)
     ['cluster_0', 'cluster_1']
+    >>> cluster_names(2, noise=True)
+    ['cluster_0', 'noise']
     """
-    return [f"cluster_{j}" for j in range(k)]
+    return [f"cluster_{j}" for j in range(k - noise)] + ["noise"] * noise
+
+
+def labels_of(memberships: Float[np.ndarray, "n p"], noise: bool) -> Int[np.ndarray, " n"]:
+    """Give the most probable cluster of each row, -1 for noise, which is the last column where there is any."""
+    labels = memberships.argmax(axis=1)
+    return np.where(labels == memberships.shape[1] - 1, -1, labels) if noise else labels
 
 
 def ambiguity(memberships: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
@@ -154,11 +229,9 @@ def ambiguity(memberships: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
     >>> ambiguity(np.array([[1.0, 0.0], [0.5, 0.5]]))
     array([0., 1.])
     """
-    k = memberships.shape[1]
-    if k == 1:
-        return np.zeros(len(memberships))
-    entropy = -np.sum(memberships * np.log(np.where(memberships > 0, memberships, 1.0)), axis=1)
-    return np.clip(entropy / np.log(k), 0.0, 1.0) + 0.0  # no -0
+    from bayessoft.diagnostics.ambiguity import membership_entropy
+
+    return membership_entropy(memberships, share=True) + 0.0  # no -0
 
 
 def memberships_table(
@@ -166,6 +239,7 @@ def memberships_table(
     ids: Sequence[Any],
     id: str | None,
     intervals: Float[np.ndarray, "n k 2"] | None = None,
+    noise: bool = False,
 ) -> pd.DataFrame:
     """Give memberships as a table: id, most probable cluster, ambiguity, one column a cluster, intervals.
 
@@ -179,6 +253,8 @@ def memberships_table(
         Name of the id column; "row" where there is none.
     intervals : array of shape (n, k, 2), optional
         Lower and upper end for every probability.
+    noise : bool
+        Whether the last column of the memberships is noise, whose label is -1.
 
     Returns
     -------
@@ -187,8 +263,8 @@ def memberships_table(
     """
     import pandas as pd
 
-    names = cluster_names(memberships.shape[1])
-    columns: dict[str, Any] = {"cluster": memberships.argmax(axis=1), "ambiguity": ambiguity(memberships)}
+    names = cluster_names(memberships.shape[1], noise)
+    columns: dict[str, Any] = {"cluster": labels_of(memberships, noise), "ambiguity": ambiguity(memberships)}
     columns |= dict(zip(names, memberships.T, strict=True))
     if intervals is not None:
         for j, name in enumerate(names):

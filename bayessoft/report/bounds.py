@@ -40,8 +40,8 @@ class Capacities:
 
 def check(options: Mapping[str, Any]) -> None:
     """Refuse sizes and capacities that cannot be read, or that contradict each other."""
-    bounds = [f"--{name.replace('_', '-')}" for name in ("min_size", "max_size") if options[name] is not None]
-    if options["sizes"] is not None and bounds:
+    bounds = [f"--{name.replace('_', '-')}" for name in ("min_size", "max_size") if options.get(name) is not None]
+    if options.get("sizes") is not None and bounds:
         raise OptionError(f"--sizes fixes what {' and '.join(bounds)} would bound: leave one of them out")
     _size_lists(options)
     for found in capacities(options):
@@ -149,7 +149,7 @@ def _one_or_each(side: tuple[float, ...] | None) -> Any:
 
 def _size_lists(options: Mapping[str, Any]) -> tuple[dict[str, tuple[float, ...]], str]:
     """Read the options on sizes, and the unit they share."""
-    given = {name: options[name] for name in ("sizes", "min_size", "max_size") if options[name] is not None}
+    given = {name: options[name] for name in ("sizes", "min_size", "max_size") if options.get(name) is not None}
     lists = {name: numbers_of(f"--{name.replace('_', '-')}", text) for name, text in given.items()}
     units = {unit for _, unit in lists.values()}
     if len(units) > 1:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +15,29 @@ from bayessoft.diagnostics.convergence import DIVERGENT, ESS, PARETO, RHAT, UNCL
 from bayessoft.families import FAMILIES
 from bayessoft.inference import ENGINES
 from bayessoft.posteriors import Point
-from bayessoft.report.base import INTERVAL, Outcome, cluster_names, shown, summary
-from bayessoft.store import version
+from bayessoft.report.base import (
+    INTERVAL,
+    Outcome,
+    cluster_names,
+    dtype_of,
+    noisy,
+    objective_of,
+    posterior_of,
+    shown,
+    sizes_of,
+    summary,
+)
+from bayessoft.report.methods import CLIMBING, METHODS, MIXTURE, SIZING, method_of
+from bayessoft.report.record import plain, source, versions
+from bayessoft.report.units import units_apart
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["diagnosis_document", "fit_document", "plain", "predict_document"]
+__all__ = ["diagnosis_document", "fit_document", "predict_document"]
 
 FAMILIES_BY_CLASS = {path.rpartition(":")[2]: name for name, (path, _) in FAMILIES.items()}
 ENGINES_BY_CLASS = {path.rpartition(":")[2]: name for name, path in ENGINES.items()}
-PACKAGES = ("jax", "numpyro", "numpy", "scikit-learn", "arviz")
 
 
 def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
@@ -44,38 +54,64 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
     -------
     dict
         Plain values that JSON can hold; numbers that are not finite are None. Lists by cluster are in the order of
-        the clusters, lists by column in the order of ``columns``. ``shown`` holds for each column, or answer, what
-        ``quantity`` says; ``means`` and ``standard_deviations`` are those of Gaussian components, else None. Under
-        ``size_bounds`` is for each resource, "rows" or a column, what ``size_bounds_`` of the estimator holds, with
-        ``bound`` None where none is active.
+        the clusters, lists by column in the order of ``columns``; what the method has not is None, or left out.
+        ``shown`` holds for each column, or answer, what ``quantity`` says; ``means`` and ``standard_deviations`` are
+        those of Gaussian components, else None. Under ``size_bounds`` is for each resource, "rows" or a column, what
+        ``size_bounds_`` of the estimator holds, with ``bound`` None where none is active.
     """
-    estimator = outcome.estimator
-    table = summary(outcome)
-    quantity, numbers = shown(outcome)
+    estimator, options = outcome.estimator, outcome.options
     document: dict[str, Any] = {
         "command": "fit",
-        **_source(outcome.table, outcome.id),
-        "options": outcome.options,
-        "family": outcome.options["family"],
-        "inference": outcome.options["inference"],
-        "seed": outcome.options["seed"],
+        **source(outcome.table, outcome.id),
+        "method": options["method"],
+        "options": options,
+        "family": options.get("family"),
+        "inference": options.get("inference"),
+        "seed": options["seed"],
         "out": str(outcome.out),
         "files": dict(files),
-        "status": estimator.status_.name.lower(),
-        "status_text": str(estimator.status_.value),
-        "converged": estimator.converged_,
+        **_ended(estimator),
         "n_iter": estimator.n_iter_,
-        "lower_bound": None if outcome.distributed else estimator.lower_bound_,
+        "bic": None if outcome.distributed or not hasattr(estimator, "bic") else estimator.bic(outcome.table.frame),
+        **(_of_mixture(outcome) if options["method"] == MIXTURE else _of_clusters(outcome)),
+        "prices": getattr(estimator, "prices_", None),
+        "size_bounds": _size_bounds(estimator) if outcome.constrained else None,
+        "summary": summary(outcome).to_dict(orient="list"),
+        "device": outcome.device,
+        "dtype": str(dtype_of(estimator)),
+        "seconds": {phase: round(seconds, 3) for phase, seconds in outcome.seconds.items()},
+        "versions": versions(),
+    }
+    return {key: plain(value) for key, value in document.items()}
+
+
+def _ended(estimator: Any) -> dict[str, Any]:
+    """Give how a fit ended, and what it came to; None for what the method has not."""
+    posterior, (objective, words) = posterior_of(estimator), objective_of(estimator)
+    return {
+        "status": estimator.status_.name.lower(),
+        "status_text": estimator.status_.text,
+        "converged": estimator.converged_,
+        "objective": objective,
+        "objective_is": words,
+        "lower_bound": estimator.lower_bound_ if isinstance(posterior, Point) else None,
         "log_likelihood": getattr(estimator, "log_likelihood_", None),
         "elbo": getattr(estimator, "elbo_", None),
         "log_relabellings": getattr(estimator, "log_relabellings_", None),
-        "bic": None if outcome.distributed else estimator.bic(outcome.table.frame),
+        "beta": getattr(estimator, "beta_", None),
+        "duality_gap": getattr(estimator, "duality_gap_", None),
+        "checks": _checks(estimator),
+    }
+
+
+def _of_mixture(outcome: Outcome) -> dict[str, Any]:
+    """Give what the clusters of a mixture are."""
+    estimator, table = outcome.estimator, summary(outcome)
+    quantity, numbers = shown(outcome)
+    return {
         "clusters": cluster_names(len(estimator.weights_)),
         "weights": estimator.weights_,
         "sizes": getattr(estimator, "sizes_", estimator.responsibilities_.sum(axis=0)),
-        "prices": getattr(estimator, "prices_", None),
-        "duality_gap": getattr(estimator, "duality_gap_", None),
-        "size_bounds": _size_bounds(estimator) if outcome.constrained else None,
         "quantity": quantity,
         "shown": numbers,
         "means": getattr(estimator, "means_", None),
@@ -83,14 +119,22 @@ def fit_document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, Any]:
         "interval": INTERVAL if outcome.distributed else None,
         "weight_intervals": _intervals(table, "weight"),
         "size_intervals": _intervals(table, "size"),
-        "checks": _checks(estimator),
-        "summary": table.to_dict(orient="list"),
-        "device": outcome.device,
-        "dtype": str(estimator.weights_.dtype),
-        "seconds": {phase: round(seconds, 3) for phase, seconds in outcome.seconds.items()},
-        "versions": _versions(),
     }
-    return {key: plain(value) for key, value in document.items()}
+
+
+def _of_clusters(outcome: Outcome) -> dict[str, Any]:
+    """Give what clusters that are no components of a mixture are; noise, where there is any, comes last."""
+    quantity, numbers = shown(outcome)
+    sizes = sizes_of(outcome.estimator)
+    return {
+        "clusters": cluster_names(len(sizes), noisy(outcome.estimator)),
+        "shares": sizes / sizes.sum(),
+        "sizes": sizes,
+        "inertia": getattr(outcome.estimator, "inertia_", None),
+        "quantity": quantity,
+        "shown": numbers,
+        "remark": units_apart(outcome.table.frame),
+    }
 
 
 def diagnosis_document(model: Path, estimator: Any) -> dict[str, Any]:
@@ -109,26 +153,18 @@ def diagnosis_document(model: Path, estimator: Any) -> dict[str, Any]:
         Plain values that JSON can hold. Under ``limits`` is what each check may be at most, the effective draws at
         least. What the kind of fit has not is None.
     """
-    fit, inference, checks = estimator.fit_, estimator.inference, _checks(estimator)
-    lead = None if checks is None else fit.posterior.log_density.shape
+    method, posterior = method_of(estimator), posterior_of(estimator)
+    checks = _checks(estimator)
+    lead = None if checks is None else posterior.log_density.shape
     document = {
         "command": "diagnose",
         "model": str(model),
-        "family": _registered(FAMILIES_BY_CLASS, fit.mixture.family),
-        "inference": inference if isinstance(inference, str) else _registered(ENGINES_BY_CLASS, inference),
-        "clusters": cluster_names(len(estimator.weights_)),
-        "status": fit.status.name.lower(),
-        "status_text": fit.status.text,
-        "converged": estimator.converged_,
+        "method": method,
+        **(_mixture_named(estimator) if method == MIXTURE else _method_named(estimator, method)),
+        **_ended(estimator),
         "n_iter": None if checks else estimator.n_iter_,
-        "lower_bound": estimator.lower_bound_ if isinstance(fit.posterior, Point) else None,
-        "log_likelihood": getattr(estimator, "log_likelihood_", None),
-        "elbo": getattr(estimator, "elbo_", None),
-        "log_relabellings": getattr(estimator, "log_relabellings_", None),
-        "duality_gap": getattr(estimator, "duality_gap_", None),
         "chains": lead and lead[0],
         "draws": lead and lead[1],
-        "checks": checks,
         "limits": lead
         and {
             "rhat": RHAT,
@@ -138,9 +174,31 @@ def diagnosis_document(model: Path, estimator: Any) -> dict[str, Any]:
             "modes": 1,
             "pareto_k": PARETO,
         },
-        "versions": _versions(),
+        "versions": versions(),
     }
     return {key: plain(value) for key, value in document.items()}
+
+
+def _mixture_named(estimator: Any) -> dict[str, Any]:
+    """Name the family and the engine of a mixture, and its clusters."""
+    inference = estimator.inference
+    return {
+        "family": _registered(FAMILIES_BY_CLASS, estimator.fit_.mixture.family),
+        "inference": inference if isinstance(inference, str) else _registered(ENGINES_BY_CLASS, inference),
+        "clusters": cluster_names(len(estimator.weights_)),
+    }
+
+
+def _method_named(estimator: Any, method: str) -> dict[str, Any]:
+    """Give the options that make a method what it is, and its clusters."""
+    names = [name for name in METHODS[method] if name not in (*SIZING, *CLIMBING)]
+    options = {name: value for name in names if (value := getattr(estimator, name)) is not None and value is not False}
+    return {
+        "family": None,
+        "inference": None,
+        "options": options,
+        "clusters": cluster_names(len(sizes_of(estimator)), noisy(estimator)),
+    }
 
 
 def _registered(names: Mapping[str, str], value: Any) -> str:
@@ -149,7 +207,7 @@ def _registered(names: Mapping[str, str], value: Any) -> str:
 
 
 def predict_document(
-    model: Path, out: Path, table: CsvTable, id: str | None, memberships: Float[np.ndarray, "n k"]
+    model: Path, out: Path, table: CsvTable, id: str | None, memberships: Float[np.ndarray, "n p"], noise: bool = False
 ) -> dict[str, Any]:
     """Give the document of a prediction.
 
@@ -163,59 +221,28 @@ def predict_document(
         The rows.
     id : str or None
         Column that names the rows.
-    memberships : array of shape (n, k)
-        What was predicted.
+    memberships : array of shape (n, p)
+        What was predicted, p clusters, as `base.placed` gives them.
+    noise : bool
+        Whether the last one is noise.
 
     Returns
     -------
     dict
         Plain values that JSON can hold.
     """
-    k = memberships.shape[1]
+    names = cluster_names(memberships.shape[1], noise)
     document = {
         "command": "predict",
-        **_source(table, id),
+        **source(table, id),
         "model": str(model),
         "out": str(out),
-        "clusters": cluster_names(k),
-        "rows": np.bincount(memberships.argmax(axis=1), minlength=k),
+        "clusters": names,
+        "rows": np.bincount(memberships.argmax(axis=1), minlength=len(names)),
         "sizes": memberships.sum(axis=0),
-        "versions": _versions(),
+        "versions": versions(),
     }
     return {key: plain(value) for key, value in document.items()}
-
-
-def plain(value: Any) -> Any:
-    """Give a value as JSON can hold it.
-
-    Examples
-    --------
-    >>> plain({"a": np.array([1.0, np.inf]), "b": (np.int64(2), None)})
-    {'a': [1.0, None], 'b': [2, None]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _source(table: CsvTable, id: str | None) -> dict[str, Any]:
-    """Describe the table."""
-    return {
-        "table": str(table.path),
-        "n": len(table.frame),
-        "columns": list(table.frame),
-        "id": id,
-        "answers": table.answers or None,
-        "left_out": table.left_out,
-        "left_out_as": f"not {table.kind}",
-        "dropped": table.dropped,
-    }
 
 
 def _size_bounds(estimator: Any) -> dict[str, dict[str, list[Any]]]:
@@ -234,7 +261,7 @@ def _intervals(table: pd.DataFrame, name: str) -> Float[np.ndarray, "k 2"] | Non
 
 def _checks(estimator: Any) -> dict[str, Any] | None:
     """Give what the draws say of themselves."""
-    checks = getattr(estimator.fit_.posterior, "checks", None)
+    checks = getattr(posterior_of(estimator), "checks", None)
     return None if checks is None else {**asdict(checks), "text": checks.text}
 
 
@@ -249,8 +276,3 @@ def _spreads(estimator: Any) -> Float[np.ndarray, "k d"] | None:
     elif estimator.covariance_type == "spherical":
         given = given[:, None]
     return np.sqrt(np.broadcast_to(given, (k, d)))
-
-
-def _versions() -> dict[str, str]:
-    """Give the versions of what the numbers depend on."""
-    return {"bayessoft": version(), **{package: metadata.version(package) for package in PACKAGES}}

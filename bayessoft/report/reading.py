@@ -12,6 +12,7 @@ from typing import Any
 from bayessoft.data import readers
 from bayessoft.data.readers import CsvTable
 from bayessoft.errors import DataError, listed
+from bayessoft.report.base import dtype_of
 
 __all__ = ["read_for", "read_table"]
 
@@ -23,7 +24,7 @@ def read_table(
     id: str | None,
     columns: Sequence[str] | None,
     drop_missing: bool,
-    family: str,
+    family: str | None,
     resources: Sequence[str] = (),
 ) -> CsvTable:
     """Read a table to be fitted: numbers, or answers and what they stand for; and what rows take of capacities."""
@@ -63,7 +64,7 @@ def read_for(
         found = readers.read_answers(path, id=named, drop_missing=drop_missing, known=json.loads(answers))
     else:
         found = readers.read_csv(path, id=named, columns=columns, drop_missing=drop_missing)
-    found = replace(found, frame=found.frame.astype(estimator.weights_.dtype))
+    found = replace(found, frame=found.frame.astype(dtype_of(estimator)))
     if found.frame.shape[1] != estimator.n_features_in_:
         raise DataError(
             f"{path} has {found.frame.shape[1]} numeric columns but the fit had {estimator.n_features_in_}, without "

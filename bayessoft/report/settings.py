@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -10,15 +11,22 @@ from typing import TYPE_CHECKING, Any
 from bayessoft.errors import OptionError
 from bayessoft.families import FAMILIES
 from bayessoft.report import bounds
+from bayessoft.report.methods import (
+    CLIMBING,
+    METHODS,
+    MIXTURE,
+    SAMPLING,
+    SIZING,
+    SURVIVING,
+    class_of,
+    refuse_unused,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check", "estimator"]
+__all__ = ["estimator", "understood"]
 
-CLIMBING = ("n_init", "max_iter")
-SAMPLING = ("chains", "draws", "warmup")
-SURVIVING = ("checkpoint", "time_limit")
 PRICING = ("capacity",)
 USED = {
     "em": (*CLIMBING, *PRICING),
@@ -33,8 +41,46 @@ SHAPED = ("gaussian", "student-t")
 """Families whose components have a shape of their own."""
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """Refuse options that the chosen engine does not use, and sizes that contradict each other."""
+DEFAULTS = {"family": "gaussian", "inference": "em"}
+"""What a mixture is without being told."""
+
+
+def understood(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options that the method uses, what was left out by its default where another option depends on it.
+
+    Parameters
+    ----------
+    given : mapping
+        ``method``, ``components``, ``seed``, and any other option, None or False where it was not given.
+
+    Raises
+    ------
+    OptionError
+        An option that the method, or its engine, does not use, or that contradicts another one.
+    """
+    unset: dict[str, Any] = dict.fromkeys(name for names in METHODS.values() for name in names)
+    every = unset | dict(given)
+    if every["method"] == MIXTURE:
+        every |= {name: value for name, value in DEFAULTS.items() if every[name] is None}
+    _check(every)
+    found = {name: every[name] for name in ("method", "components", *METHODS[every["method"]], "seed")}
+    if found.get("family") in SHAPED and found["covariance"] is None:
+        found["covariance"] = "full"
+    return found
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuse options that the method or the chosen engine does not use, and sizes that contradict each other."""
+    refuse_unused(options)
+    if options["method"] == MIXTURE:
+        _check_mixture(options)
+    if options["beta"] is not None:
+        _number_or_auto("--beta", options["beta"])
+    bounds.check(options)
+
+
+def _check_mixture(options: Mapping[str, Any]) -> None:
+    """Refuse options that the chosen engine does not use."""
     engine, family = options["inference"], options["family"]
     if options["covariance"] is not None and family not in SHAPED:
         raise OptionError(f"--covariance is for --family {' or '.join(SHAPED)}, not {family}: leave it out")
@@ -47,7 +93,19 @@ def check(options: Mapping[str, Any]) -> None:
     if options["prior"] == "none" and engine != "em":
         raise OptionError(f"--prior none leaves {engine} without a posterior: leave it out, or use --inference em")
     _check_checkpoint(options)
-    bounds.check(options)
+
+
+def _number_or_auto(option: str, text: str) -> float | str:
+    """Read a number above 0, or the word auto."""
+    if text.strip() == "auto":
+        return "auto"
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise OptionError(f"{option} is {text!r}: give a number above 0, or auto")
+    return number
 
 
 def _check_checkpoint(options: Mapping[str, Any]) -> None:
@@ -64,6 +122,19 @@ def _check_checkpoint(options: Mapping[str, Any]) -> None:
 
 def estimator(options: Mapping[str, Any], resources: pd.DataFrame | None = None) -> Any:
     """Build the estimator that the options describe, with what the rows take of its capacities."""
+    if options["method"] == MIXTURE:
+        return _mixture(options, resources)
+    names = [name for name in METHODS[options["method"]] if name not in SIZING]
+    given = {name: options[name] for name in names if options[name] is not None}
+    if "beta" in given:
+        given["beta"] = _number_or_auto("--beta", given["beta"])
+    if (sizes := bounds.constraints(options, resources)) is not None:
+        given["sizes"] = sizes
+    return class_of(options["method"])(options["components"], **given, random_state=options["seed"])
+
+
+def _mixture(options: Mapping[str, Any], resources: pd.DataFrame | None) -> Any:
+    """Build the estimator of a mixture."""
     of_estimators = (*CLIMBING, *SURVIVING)
     given: dict[str, Any] = {name: options[name] for name in of_estimators if options.get(name) is not None}
     if (sizes := bounds.constraints(options, resources)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +11,9 @@ from rich.text import Text
 
 from bayessoft.core.demand import ROWS, SLACK
 from bayessoft.errors import counted
+from bayessoft.report.layout import bare, number, print_columns, spread
 
 __all__ = ["print_diagnosis", "print_fit", "print_prediction"]
-
-SHORT = (1e-4, 1e9)  # numbers written without an exponent
-CELL = 14  # width of a cluster's column, when clusters are spread over several tables
 
 
 def print_fit(document: Mapping[str, Any], console: Console) -> None:
@@ -30,10 +27,11 @@ def print_fit(document: Mapping[str, Any], console: Console) -> None:
         Where to print.
     """
     under = document["size_bounds"] or {}
+    shares = document["shares" if "shares" in document else "weights"]
     lines: list[tuple[str, Sequence[str]]] = []
-    for name, text, key in ((ROWS, "{:.1f}", "size"), ("share", "{:.1%}", "weight")):
-        lines.append((name, [text.format(value) for value in document[f"{key}s"]]))
-        if intervals := document[f"{key}_intervals"]:
+    for name, text, key, values in ((ROWS, "{:.1f}", "size", document["sizes"]), ("share", "{:.1%}", "weight", shares)):
+        lines.append((name, [text.format(value) for value in values]))
+        if intervals := document.get(f"{key}_intervals"):
             between = [f"{text.format(low)} to {text.format(high)}" for low, high in intervals]
             lines.append((f"  {document['interval']:.0%} interval", between))
         if name == ROWS and ROWS in under:
@@ -41,14 +39,14 @@ def print_fit(document: Mapping[str, Any], console: Console) -> None:
     for name in (name for name in under if name != ROWS):
         lines += _bounds(name, under[name])
     head, title = len(lines), f"{document['quantity']} by column"
-    deviations = document["standard_deviations"]
+    deviations = document.get("standard_deviations")
     for j, (name, values) in enumerate(document["shown"].items()):
-        cells = [_number(value, 3) for value in values]
+        cells = [number(value, 4 if title.startswith("centre") else 3) for value in values]
         if deviations:
             title = "mean ± sd"
-            cells = [_spread(value, own[j]) for value, own in zip(values, deviations, strict=True)]
+            cells = [spread(value, own[j]) for value, own in zip(values, deviations, strict=True)]
         lines.append((name, cells))
-    _print_clusters(console, document["clusters"], lines, head, title)
+    print_columns(console, document["clusters"], lines, head, title)
     for sentence in _ending(document):
         console.print(Text(sentence), soft_wrap=True)
 
@@ -67,7 +65,7 @@ def print_prediction(document: Mapping[str, Any], console: Console) -> None:
         ("rows, each counted once", [str(rows) for rows in document["rows"]]),
         ("rows, by probability", [f"{size:.1f}" for size in document["sizes"]]),
     ]
-    _print_clusters(console, document["clusters"], lines, len(lines), "")
+    print_columns(console, document["clusters"], lines, len(lines), "")
     for sentence in [_rows(document), f"written: {document['out']}"]:
         console.print(Text(sentence), soft_wrap=True)
 
@@ -82,7 +80,7 @@ def print_diagnosis(document: Mapping[str, Any], console: Console) -> None:
     console : Console
         Where to print.
     """
-    made = f"{counted(len(document['clusters']), document['family'] + ' cluster')} by {document['inference']}"
+    made = _made(document)
     sentences = [f"status: {'; '.join(_ended(document))}"]
     if checks := document["checks"]:
         made += f", {counted(document['chains'], 'chain')} of {counted(document['draws'], 'draw')}"
@@ -96,6 +94,16 @@ def print_diagnosis(document: Mapping[str, Any], console: Console) -> None:
         console.print(Text(sentence), soft_wrap=True)
 
 
+def _made(document: Mapping[str, Any]) -> str:
+    """Say what clusters they are."""
+    names = document["clusters"]
+    if document["family"] is not None:
+        return f"{counted(len(names), document['family'] + ' cluster')} by {document['inference']}"
+    noise = "noise" in names
+    options = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in document["options"].items())
+    return f"{counted(len(names) - noise, 'cluster')}{' beside noise' * noise} by {document['method']}: {options}"
+
+
 def _bounds(name: str, bounds: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
     """Give the lines on a resource under bounds: amounts, unless they are sizes, what they may be, and prices."""
     if None in bounds["amount"]:  # where clusters cannot be told apart
@@ -104,17 +112,17 @@ def _bounds(name: str, bounds: Mapping[str, Any]) -> list[tuple[str, Sequence[st
     sides = zip(bounds["low"], bounds["high"], bounds["bound"], strict=True)
     lines: list[tuple[str, Sequence[str]]] = [("  bounds", [_side(*each, whole) for each in sides])]
     if name != ROWS:
-        lines.insert(0, (name, [_bare(amount) for amount in bounds["amount"]]))
+        lines.insert(0, (name, [bare(amount) for amount in bounds["amount"]]))
     if None not in bounds["price"]:
         what = "a row" if name == ROWS else "a unit"
-        lines.append((f"  price (nats {what})", [_number(price, 3) for price in bounds["price"]]))
+        lines.append((f"  price (nats {what})", [number(price, 3) for price in bounds["price"]]))
     return lines
 
 
 def _side(low: float, high: float, active: str | None, whole: float) -> str:
     """Write what an amount may be, an active bound with a star."""
     stars = {side: "*" if active == side else "" for side in ("low", "high")}
-    least, most = (f"{_bare(value)}{stars[name]}" for name, value in (("low", low), ("high", high)))
+    least, most = (f"{bare(value)}{stars[name]}" for name, value in (("low", low), ("high", high)))
     if active == "fixed":
         return f"{least}*"
     if high >= whole * (1 - SLACK):
@@ -152,34 +160,13 @@ def _overall(checks: Mapping[str, Any], limits: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _print_clusters(
-    console: Console, clusters: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], head: int, title: str
-) -> None:
-    """Print lines of cells, one column a cluster, in as many tables as the width asks for."""
-    first = max(len(name) for name, _ in lines) + 2
-    widest = max([CELL, *(len(cell) + 2 for _, cells in lines for cell in cells)])
-    at_once = max(1, (console.width - first) // widest)
-    for start in range(0, len(clusters), at_once):
-        shown = slice(start, start + at_once)
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("", no_wrap=True)
-        for cluster in clusters[shown]:
-            table.add_column(cluster, justify="right", no_wrap=True)
-        for position, (name, cells) in enumerate(lines):
-            if position == head:
-                table.add_section()
-                table.add_row(Text(title, style="dim"))
-            table.add_row(Text(name), *map(Text, cells[shown]))
-        console.print(table)
-        console.print()
-
-
 def _ending(document: Mapping[str, Any]) -> list[str]:
     """Say how the fit ended, what it was made of, and where it lies."""
     made = f"{_rows(document)}; {document['dtype']} on {document['device']}"
     took = f"{sum(document['seconds'].values()):.1f} s, seed {document['seed']}"
     written = f"written: {document['out']}/ ({', '.join(document['files'].values())})"
-    return [f"status: {'; '.join(_ended(document))}", f"{made}; {took}", written]
+    remarks = [f"{document['remark']}: rescale the columns"] if document.get("remark") else []
+    return [f"status: {'; '.join(_ended(document))}", *remarks, f"{made}; {took}", written]
 
 
 def _ended(document: Mapping[str, Any]) -> list[str]:
@@ -192,9 +179,13 @@ def _ended(document: Mapping[str, Any]) -> list[str]:
     if document["elbo"] is not None:
         across = document["elbo"] + document["log_relabellings"]
         found.append(f"evidence lower bound {document['elbo']:.7g} nats ({across:.7g} with log k! for their names)")
-    elif not document["checks"]:
-        bic = f", BIC {_number(document['bic'], 7)}" if "bic" in document else ""
+    elif document.get("lower_bound") is not None:
+        bic = f", BIC {number(document['bic'], 7)}" if document.get("bic") is not None else ""
         found.append(f"lower bound {document['lower_bound']:.6g} nats a row{bic}")
+    elif document.get("objective") is not None:
+        found.append(f"{document['objective_is']} {document['objective']:.6g}")
+    if document.get("beta") is not None:
+        found.append(f"beta {document['beta']:.4g}")
     if document["duality_gap"] is not None:
         found.append(f"sizes held to a duality gap of {document['duality_gap']:.1e}")
     return found
@@ -208,35 +199,3 @@ def _rows(document: Mapping[str, Any]) -> str:
     if document["left_out"]:
         text += f"; left out, {document['left_out_as']}: {', '.join(document['left_out'])}"
     return text
-
-
-def _number(value: float | None, digits: int) -> str:
-    """Write a number in so many significant digits, without an exponent where it stays short."""
-    if value is None:
-        return "-"
-    rounded = float(f"{value:.{digits - 1}e}")
-    if rounded == 0:
-        return "0"
-    if not SHORT[0] <= abs(rounded) < SHORT[1]:
-        return f"{value:.{digits - 1}e}"
-    return f"{rounded:.{max(0, digits - 1 - _exponent(rounded))}f}"
-
-
-def _bare(value: float) -> str:
-    """Write a number in four digits, without zeros that say nothing."""
-    text = _number(value, 4)
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
-
-
-def _spread(mean: float, deviation: float) -> str:
-    """Write a mean to the last digit that the standard deviation shows."""
-    last = _exponent(float(f"{deviation:.1e}")) - 1 if deviation > 0 else 0
-    whole = all(SHORT[0] <= abs(value) < SHORT[1] for value in (mean, deviation) if value)
-    if deviation > 0 and whole and last < 0:
-        return f"{mean:.{-last}f} ± {_number(deviation, 2)}"
-    return f"{_number(mean, 4)} ± {_number(deviation, 2)}"
-
-
-def _exponent(value: float) -> int:
-    """Give the power of ten of the first digit."""
-    return math.floor(math.log10(abs(value)))

@@ -17,7 +17,9 @@ import pytest
 import xarray
 
 from bayessoft import store
-from bayessoft.cli import Covariance, Family, Inference, app
+from bayessoft.cli import app
+from bayessoft.commands.base import Covariance, Family, Inference, Method, Metric, Variant
+from bayessoft.core.fuzzy import VARIANTS
 from bayessoft.core.sizes import Between, Fixed
 from bayessoft.data.readers import read_answers
 from bayessoft.errors import FitError, OptionError
@@ -25,10 +27,11 @@ from bayessoft.estimators.gaussian_mixture import GaussianMixture
 from bayessoft.estimators.mixture_model import MixtureModel
 from bayessoft.families import FAMILIES
 from bayessoft.families.poisson import Poisson
+from bayessoft.families.radial import METRICS
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.inference import ENGINES
 from bayessoft.inference.gibbs import Gibbs
-from bayessoft.report import base, bounds, console, document, runtime, settings, tables
+from bayessoft.report import base, bounds, console, document, layout, methods, record, runtime, settings, tables
 
 ROOT = Path(__file__).parents[2]
 PENGUINS = ROOT / "examples" / "data" / "penguins.csv"
@@ -740,6 +743,9 @@ def test_choices_are_the_library_s():
     assert list(Covariance) == list(STRUCTURES)
     assert list(Family) == list(FAMILIES)
     assert list(Inference) == list(ENGINES) == list(settings.USED)
+    assert list(Method) == list(methods.METHODS) == [methods.MIXTURE, *methods.CLASSES]
+    assert list(Metric) == list(METRICS)
+    assert list(Variant) == list(VARIANTS)
 
 
 def test_version(run):
@@ -803,7 +809,7 @@ def test_answers_are_numbered_in_order(tmp_path):
     ],
 )
 def test_numbers_are_written_shortly(value, digits, text):
-    assert tables._number(value, digits) == text
+    assert layout.number(value, digits) == text
 
 
 @pytest.mark.parametrize(
@@ -820,7 +826,7 @@ def test_numbers_are_written_shortly(value, digits, text):
     ],
 )
 def test_a_mean_is_written_as_finely_as_its_spread(mean, deviation, text):
-    assert tables._spread(mean, deviation) == text
+    assert layout.spread(mean, deviation) == text
 
 
 def test_many_clusters_are_spread_over_several_tables(capsys):
@@ -833,7 +839,7 @@ def test_many_clusters_are_spread_over_several_tables(capsys):
 
 
 def test_what_is_not_finite_becomes_null():
-    assert document.plain({"x": [np.nan, (np.inf, 1.5)], 1: np.arange(2), "b": np.bool_(True)}) == {
+    assert record.plain({"x": [np.nan, (np.inf, 1.5)], 1: np.arange(2), "b": np.bool_(True)}) == {
         "x": [None, [None, 1.5]],
         "1": [0, 1],
         "b": True,
@@ -894,10 +900,8 @@ def test_the_cache_folder_follows_the_platform(monkeypatch):
 
 
 def test_options_become_an_estimator():
-    options = {"components": 3, "covariance": "tied", "inference": "em", "prior": "weak", "seed": 7, "n_init": 4}
-    options |= {"family": "gaussian"}
-    options |= dict.fromkeys([*settings.SAMPLING, "max_iter", "sizes", "min_size", "max_size"])
-    made = settings.estimator(options)
+    options = {"method": "gmm", "components": 3, "covariance": "tied", "prior": "weak", "seed": 7, "n_init": 4}
+    made = settings.estimator(settings.understood(options))
     expected = GaussianMixture(3, covariance_type="tied", prior="weak", random_state=7, n_init=4)
     assert made.get_params() == expected.get_params()
     for changes, sizes in (
@@ -906,23 +910,20 @@ def test_options_become_an_estimator():
         ({"min_size": "1,2,3", "max_size": "40"}, Between((1, 2, 3), 40.0)),
         ({"max_size": "40%"}, Between(None, 0.4, unit="share")),
     ):
-        assert settings.estimator(options | changes).sizes == sizes
+        assert settings.estimator(settings.understood(options | changes)).sizes == sizes
 
 
 def test_options_become_a_model_of_any_family():
-    options = {"components": 3, "covariance": None, "family": "poisson", "inference": "em", "prior": None, "seed": 7}
-    options |= dict.fromkeys([*settings.SAMPLING, *settings.CLIMBING, "sizes", "min_size", "max_size"])
+    options = {"method": "gmm", "components": 3, "family": "poisson", "seed": 7}
     for prior in (None, "weak"):
-        made = settings.estimator(options | {"prior": prior})
+        made = settings.estimator(settings.understood(options | {"prior": prior}))
         assert made.get_params() == MixtureModel(3, "poisson", random_state=7).get_params()
-    family = settings.estimator(options | {"prior": "none"}).family
+    family = settings.estimator(settings.understood(options | {"prior": "none"})).family
     assert isinstance(family, Poisson)
     assert family.prior is None
 
 
 def test_sizes_that_mix_units_name_both():
-    options = {"sizes": None, "min_size": "3", "max_size": "40%", "inference": "em", "prior": None}
-    options |= {"family": "gaussian", "covariance": None}
-    options |= dict.fromkeys([*settings.SAMPLING, *settings.CLIMBING])
+    options = {"method": "gmm", "components": 2, "seed": 0, "min_size": "3", "max_size": "40%"}
     with pytest.raises(OptionError, match="--min-size 3 and --max-size 40% mix rows and shares"):
-        settings.check(options)
+        settings.understood(options)

@@ -1,0 +1,1 @@
+"""The commands of the command line, one a file: what a person types, put together from `bayessoft.report`."""
