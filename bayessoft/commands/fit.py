@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 # panels of the help
-MIXTURES, DISTANCES = "Mixtures (--method gmm)", "Distances (--method soft-kmeans, fuzzy)"
+MIXTURES, OTHERS = "Mixtures (--method gmm)", "Other methods (--method soft-kmeans, fuzzy, bottleneck)"
 SIZES = "Sizes (--method gmm by em, cavi, svi, gibbs; --method soft-kmeans)"
 
 
@@ -54,7 +54,7 @@ def fit(
         Method,
         typer.Option(
             help="gmm: a mixture of any --family; soft-kmeans: memberships by distances from centres; fuzzy: shares "
-            "by fuzzy c-means."
+            "by fuzzy c-means; bottleneck: counts compressed to what rows say of columns."
         ),
     ] = MIXTURE,
     family: Annotated[
@@ -83,11 +83,16 @@ def fit(
         ),
     ] = None,
     n_init: Annotated[
-        int | None, typer.Option(min=1, help="All but gibbs, nuts: number of starts.", show_default="1")
+        int | None,
+        typer.Option(min=1, help="All but gibbs, nuts: number of starts.", show_default="1, of bottleneck 10"),
     ] = None,
     max_iter: Annotated[
         int | None,
-        typer.Option(min=1, help="All but gibbs, nuts: most iterations.", show_default="100 of gmm, else 300"),
+        typer.Option(
+            min=1,
+            help="All but gibbs, nuts: most iterations.",
+            show_default="100 of gmm, 10000 of bottleneck, else 300",
+        ),
     ] = None,
     chains: Annotated[
         int | None,
@@ -140,33 +145,32 @@ def fit(
     beta: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=DISTANCES,
-            help="soft-kmeans: inverse temperature, in nats per unit of (squared) distance; auto: the most likely.",
-            show_default="auto",
+            rich_help_panel=OTHERS,
+            help="soft-kmeans: inverse temperature, in nats per unit of (squared) distance; auto: the most likely. "
+            "bottleneck: what a nat of I(T; Y) is worth.",
+            show_default="auto; bottleneck: 10",
         ),
     ] = None,
     anneal: Annotated[
         bool,
         typer.Option(
-            "--anneal", rich_help_panel=DISTANCES, help="soft-kmeans: raise beta from where all centres are one."
+            "--anneal", rich_help_panel=OTHERS, help="soft-kmeans: raise beta from where all centres are one."
         ),
     ] = False,
     metric: Annotated[
         Metric | None,
-        typer.Option(
-            rich_help_panel=DISTANCES, help="soft-kmeans: distance from a centre.", show_default="sqeuclidean"
-        ),
+        typer.Option(rich_help_panel=OTHERS, help="soft-kmeans: distance from a centre.", show_default="sqeuclidean"),
     ] = None,
     m: Annotated[
         float | None,
         typer.Option(
-            "--m", rich_help_panel=DISTANCES, help="fuzzy: fuzzifier, above 1; near 1 is hard.", show_default="2"
+            "--m", rich_help_panel=OTHERS, help="fuzzy: fuzzifier, above 1; near 1 is hard.", show_default="2"
         ),
     ] = None,
     variant: Annotated[
         Variant | None,
         typer.Option(
-            rich_help_panel=DISTANCES,
+            rich_help_panel=OTHERS,
             help="fuzzy: round clusters; with shapes; by exp of the distance; or beside noise.",
             show_default="standard",
         ),
@@ -174,16 +178,20 @@ def fit(
     entropy_weight: Annotated[
         float | None,
         typer.Option(
-            rich_help_panel=DISTANCES, help="fuzzy, entropy: in squared units of the columns.", show_default=False
+            rich_help_panel=OTHERS, help="fuzzy, entropy: in squared units of the columns.", show_default=False
         ),
     ] = None,
     noise_distance: Annotated[
         float | None,
         typer.Option(
-            rich_help_panel=DISTANCES,
+            rich_help_panel=OTHERS,
             help="fuzzy, noise: distance of noise from every row.",
             show_default="rms from the mean",
         ),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, rich_help_panel=OTHERS, help="bottleneck: 1 soft, 0 hard.", show_default="1"),
     ] = None,
     checkpoint: Annotated[
         Path | None,
@@ -242,6 +250,7 @@ def fit(
         "variant": variant and str(variant),
         "entropy_weight": entropy_weight,
         "noise_distance": noise_distance,
+        "alpha": alpha,
         "checkpoint": checkpoint and str(checkpoint),
         "resume": resume,
         "time_limit": time_limit,

@@ -130,6 +130,8 @@ def objective_of(estimator: Any) -> tuple[float | None, str]:
     if method_of(estimator) == "fuzzy":
         square = {"entropy": "u d^2 + entropy_weight u log u", "noise": "u^m d^2, that of noise included"}
         return estimator.objective_, f"sum of {square.get(estimator.variant, 'u^m d^2')}"
+    if method_of(estimator) == "bottleneck":
+        return estimator.lagrangian_, "H(T) - alpha H(T|X) - beta I(T; Y), nats"
     if (elbo := getattr(estimator, "elbo_", None)) is not None:
         return elbo, "evidence lower bound, nats"
     return (None, "draws") if distributed(estimator) else (estimator.lower_bound_, "lower bound, nats a row")
@@ -158,7 +160,8 @@ def _summary_of_clusters(estimator: Any, word: str, numbers: Mapping[str, Any]) 
     sizes = sizes_of(estimator)
     index = pd.Index([*range(len(sizes) - noisy(estimator)), *([-1] if noisy(estimator) else [])], name="cluster")
     named = {f"{word} {label}": values for label, values in numbers.items()}
-    return pd.DataFrame({"size": sizes, "share": sizes / sizes.sum(), **named}, index=index)
+    weights = {"weight": estimator.weights_} if hasattr(estimator, "weights_") else {}
+    return pd.DataFrame({"size": sizes, "share": sizes / sizes.sum(), **weights, **named}, index=index)
 
 
 def _of(word: str, label: str) -> bool:
@@ -172,6 +175,8 @@ def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:
     A column of two answers in a family of one probability a column is labelled by the second, but for plain 0 and 1.
     """
     columns = list(map(str, outcome.table.frame))
+    if method_of(outcome.estimator) == "bottleneck":
+        return "share", dict(zip(columns, outcome.estimator.cluster_distributions_.T, strict=True))
     if method_of(outcome.estimator) != MIXTURE:
         centres = outcome.estimator.cluster_centers_.astype(np.float64)
         if noisy(outcome.estimator):

@@ -99,6 +99,9 @@ def _ended(estimator: Any) -> dict[str, Any]:
         "elbo": getattr(estimator, "elbo_", None),
         "log_relabellings": getattr(estimator, "log_relabellings_", None),
         "beta": getattr(estimator, "beta_", None),
+        "information_x": getattr(estimator, "information_x_", None),
+        "information_y": getattr(estimator, "information_y_", None),
+        "n_clusters_used": getattr(estimator, "n_clusters_used_", None),
         "duality_gap": getattr(estimator, "duality_gap_", None),
         "checks": _checks(estimator),
     }
@@ -133,7 +136,7 @@ def _of_clusters(outcome: Outcome) -> dict[str, Any]:
         "inertia": getattr(outcome.estimator, "inertia_", None),
         "quantity": quantity,
         "shown": numbers,
-        "remark": units_apart(outcome.table.frame),
+        "remark": units_apart(outcome.table.frame) if quantity == "centre" else None,
     }
 
 

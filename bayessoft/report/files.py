@@ -91,6 +91,9 @@ def _draw(outcome: Outcome, used: Float[np.ndarray, "n p"], path: Path) -> None:
 
         names = [name.removeprefix("cluster_") for name in cluster_names(used.shape[1], noisy(estimator))]
         named = pd.DataFrame(used, columns=names)
+        if method_of(estimator) == "bottleneck":  # which sees the shares of each row
+            totals = frame.sum(axis=1)
+            frame = frame.div(totals.where(totals > 0, 1.0), axis=0)
         axes = ambiguity_map(frame, named) if frame.shape[1] > 1 else membership_profiles(named)
     elif estimator.fit_.mixture.family.SHOWN == "mean":
         axes = memberships(estimator, frame, probabilities=used)

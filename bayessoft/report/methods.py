@@ -33,11 +33,13 @@ METHODS = {
     ),
     "soft-kmeans": ("beta", "anneal", "metric", *SIZING, *CLIMBING),
     "fuzzy": ("m", "variant", "entropy_weight", "noise_distance", *CLIMBING),
+    "bottleneck": ("beta", "alpha", *CLIMBING),
 }
 """The options that each method uses, by its name."""
 CLASSES = {
     "soft-kmeans": "bayessoft.estimators.soft_k_means:SoftKMeans",
     "fuzzy": "bayessoft.estimators.fuzzy_c_means:FuzzyCMeans",
+    "bottleneck": "bayessoft.estimators.information_bottleneck:InformationBottleneck",
 }
 """The estimators of the methods that have one each."""
 

@@ -74,8 +74,7 @@ def _check(options: Mapping[str, Any]) -> None:
     refuse_unused(options)
     if options["method"] == MIXTURE:
         _check_mixture(options)
-    if options["beta"] is not None:
-        _number_or_auto("--beta", options["beta"])
+    _beta(options)
     bounds.check(options)
 
 
@@ -95,16 +94,20 @@ def _check_mixture(options: Mapping[str, Any]) -> None:
     _check_checkpoint(options)
 
 
-def _number_or_auto(option: str, text: str) -> float | str:
-    """Read a number above 0, or the word auto."""
-    if text.strip() == "auto":
+def _beta(options: Mapping[str, Any]) -> float | str | None:
+    """Read the inverse temperature: a number above 0, or the word auto where the method finds it."""
+    text = options.get("beta")
+    if text is None:
+        return None
+    auto = options["method"] == "soft-kmeans"
+    if auto and text.strip() == "auto":
         return "auto"
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise OptionError(f"{option} is {text!r}: give a number above 0, or auto")
+        raise OptionError(f"--beta is {text!r}: give a number above 0" + ", or auto" * auto)
     return number
 
 
@@ -126,8 +129,8 @@ def estimator(options: Mapping[str, Any], resources: pd.DataFrame | None = None)
         return _mixture(options, resources)
     names = [name for name in METHODS[options["method"]] if name not in SIZING]
     given = {name: options[name] for name in names if options[name] is not None}
-    if "beta" in given:
-        given["beta"] = _number_or_auto("--beta", given["beta"])
+    if (beta := _beta(options)) is not None:
+        given["beta"] = beta
     if (sizes := bounds.constraints(options, resources)) is not None:
         given["sizes"] = sizes
     return class_of(options["method"])(options["components"], **given, random_state=options["seed"])

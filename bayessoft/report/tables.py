@@ -184,6 +184,9 @@ def _ended(document: Mapping[str, Any]) -> list[str]:
         found.append(f"lower bound {document['lower_bound']:.6g} nats a row{bic}")
     elif document.get("objective") is not None:
         found.append(f"{document['objective_is']} {document['objective']:.6g}")
+    if document.get("information_x") is not None:
+        found.append(f"I(T; X) {document['information_x']:.4g} and I(T; Y) {document['information_y']:.4g} nats")
+        found.append(f"{counted(document['n_clusters_used'], 'cluster')} used")
     if document.get("beta") is not None:
         found.append(f"beta {document['beta']:.4g}")
     if document["duality_gap"] is not None:

@@ -13,6 +13,7 @@ from bayessoft import store
 from bayessoft.cli import app
 from bayessoft.errors import FitError, OptionError
 from bayessoft.estimators.fuzzy_c_means import FuzzyCMeans
+from bayessoft.estimators.information_bottleneck import InformationBottleneck
 from bayessoft.estimators.mixture_model import MixtureModel
 from bayessoft.estimators.soft_k_means import SoftKMeans
 from bayessoft.report import base, comparison, console, doubt, methods, runtime, settings, tables, units
@@ -147,10 +148,32 @@ def test_one_column_has_a_plot_too(run, small):
     assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_counts_are_compressed(run, tmp_path):
+    counts = pd.DataFrame([[9, 1, 0], [8, 2, 0], [1, 9, 1], [0, 1, 9]], columns=["x", "y", "z"], index=list("abcd"))
+    counts.to_csv(tmp_path / "counts.csv", index_label="name")
+    out = tmp_path / "out"
+    arguments = ["fit", tmp_path / "counts.csv", "--id", "name", "--components", 3, "--method", "bottleneck"]
+    code, printed, _ = run(*arguments, "--beta", 20, "--out", out)
+    assert code == 0
+    assert "3 clusters used" in printed
+    expected = InformationBottleneck(3, 20.0, random_state=0).fit(counts)
+    memberships = pd.read_csv(out / "memberships.csv", index_col="name")
+    shares = memberships[["cluster_0", "cluster_1", "cluster_2"]]
+    np.testing.assert_allclose(shares, expected.responsibilities_, atol=1e-5)  # of tol, a last step
+    found = json.loads((out / "fit.json").read_text())
+    assert (found["objective"], found["information_y"]) == (expected.lagrangian_, expected.information_y_)
+    np.testing.assert_array_equal(np.transpose(list(found["shown"].values())), expected.cluster_distributions_)
+    np.testing.assert_allclose(pd.read_csv(out / "summary.csv")["weight"], expected.weights_)
+    assert run("predict", out, tmp_path / "counts.csv", "--out", tmp_path / "m.csv")[0] == 0
+    assert (tmp_path / "m.csv").read_bytes() == (out / "memberships.csv").read_bytes()
+    assert "3 clusters by bottleneck: beta 20.0, alpha 1.0\nstatus: converged" in run("diagnose", out)[1]
+    np.testing.assert_array_equal(store.load(out).cluster_distributions_, expected.cluster_distributions_)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--beta", 1], "--beta is for --method soft-kmeans, not gmm: leave it out"),
+        (["--beta", 1], "--beta is for --method soft-kmeans or bottleneck, not gmm: leave it out"),
         (["--method", "fuzzy", "--anneal"], "--anneal is for --method soft-kmeans, not fuzzy: leave it out"),
         (["--method", "fuzzy", "--sizes", "12,12"], "--sizes is for --method gmm or soft-kmeans, not fuzzy"),
         (["--method", "soft-kmeans", "--entropy-weight", 0], "--entropy-weight is for --method fuzzy, not soft-kmeans"),
@@ -159,10 +182,12 @@ def test_one_column_has_a_plot_too(run, small):
         (["--method", "soft-kmeans", "--resume"], "--resume is for --method gmm, not soft-kmeans"),
         (["--method", "soft-kmeans", "--beta", "much"], "--beta is 'much': give a number above 0, or auto"),
         (["--method", "soft-kmeans", "--beta", "-1"], "--beta is '-1': give a number above 0, or auto"),
+        (["--method", "bottleneck", "--beta", "auto"], "--beta is 'auto': give a number above 0"),
+        (["--method", "fuzzy", "--alpha", 0], "--alpha is for --method bottleneck, not fuzzy"),
         (["--method", "fuzzy", "--m", 1], "m is 1.0"),
         (["--method", "fuzzy", "--variant", "entropy"], "variant='entropy' needs an entropy_weight"),
         (["--method", "fuzzy", "--noise-distance", 2], "noise_distance set, which variant='standard' does not use"),
-        (["--method", "dbscan"], "'gmm', 'soft-kmeans', 'fuzzy'"),
+        (["--method", "dbscan"], "'gmm', 'soft-kmeans', 'fuzzy', 'bottleneck'"),
     ],
 )
 def test_refusals(run, small, options, words):
