@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array, kron
+from scipy.sparse import coo_array
 
 from bayessoft.core.demand import Demand
 from bayessoft.errors import OptionError
@@ -74,8 +74,8 @@ def _branched(
 ) -> tuple[Int[np.ndarray, " n"] | None, float]:
     """Give the best labels by branch and bound, if it finds any in its time, and what it proved."""
     (n, k), c = scores.shape, a.shape[1]
-    one = LinearConstraint(kron(np.eye(n), np.ones((1, k))).tocsr(), 1, 1)
     at = np.arange(n * k)
+    one = LinearConstraint(coo_array((np.ones(n * k), (at // k, at)), (n, n * k)).tocsr(), 1, 1)
     amounts = [coo_array((np.repeat(a[:, i], k), (at % k, at)), (k, n * k)).tocsr() for i in range(c)]
     kept = [LinearConstraint(amounts[i], low[i], high[i]) for i in range(c)]
     possible = np.isfinite(scores)
