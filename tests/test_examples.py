@@ -109,7 +109,7 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
             r"^fuzzy c-means +9\d 117 131 +0\.54\d +0\.50\d ",
             r"^P309 +0\.6\d +0\.1\d ",
         ],
-        ["gaussian_doubt.png", "fuzzy_doubt.png"],
+        ["fuzzy_doubt.png", "gaussian_doubt.png"],
     ),
     "draw_readme_picture.py": ([r"342 penguins in 3 clusters"], ["penguins.png"]),
 }

@@ -340,7 +340,7 @@ FAULTS = (
         {"guide": "AutoDiagonalNormal"},
         "inference.guided:Tiles",
         "a batch stands for itself alone",
-        lambda original: lambda x, w, radius: original(x, w / w.max(), radius),
+        lambda original: lambda x, w, radius, beside=None: original(x, w / w.max(), radius, beside),
     ),
     Fault(
         "evidence",

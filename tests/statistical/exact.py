@@ -236,7 +236,7 @@ def small_product() -> ProductWorld:
     blocks = (small("full"), counts, replace(answers, x=answers.x[[0, 2, 1, 4, 3, 5]]))
     blocks = tuple(replace(block, points=block.x[[0, 3, 4]]) for block in blocks)  # amid the rows: see POINTS
     x = np.hstack([block.x for block in blocks])
-    return ProductWorld("product", x, 2, 1.5, tuple(block.prior for block in blocks), x[[0, 3, 4]], blocks)
+    return ProductWorld("product", x, 2, 1.5, tuple(block.prior for block in blocks), x[[0, 3, 4]], blocks=blocks)
 
 
 def small_linear(name: str) -> LinearWorld:
