@@ -15,7 +15,7 @@ from tests.benchmarks.protocol import ROOT, fresh
 
 NAMES = (
     *("em", "likelihood", "gibbs", "counts", "nuts", "labels", "precision", "sizes", "dual"),
-    *("fuzzy", "bottleneck", "reduction", "startup"),
+    *("constrained", "fuzzy", "bottleneck", "reduction", "startup"),
 )
 JSON, PAGE = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "benchmarks.md"
 

@@ -1,7 +1,4 @@
-"""A path of the information bottleneck against the same updates in plain NumPy, and with SciPy's sparse products.
-
-``python -m pip install lda`` gives the table; it is no part of the test extra, since only this benchmark reads it.
-"""
+"""A path of the information bottleneck against the same updates in plain NumPy, and with SciPy's sparse products."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from bayessoft.core.annealing import BETTER
 from bayessoft.estimators.joint_table import betas_of, joint_of, starts_of
 from tests.benchmarks.protocol import Check, Report, Spread, alternating, cost, ratios
 
+PEERS = ("lda",)  # whose table it is
 K, TOL, MAX_ITER, PAIRS = 10, 1e-6, 5_000, 3
 SEED, QUICK = 0, (40, 60)  # rows and columns of the quick run
 TINY = np.finfo(float).tiny
@@ -25,10 +23,8 @@ TINY = np.finfo(float).tiny
 
 def reuters() -> np.ndarray:
     """395 news stories, 4258 words."""
-    try:
-        from lda.datasets import load_reuters
-    except ImportError as missing:
-        raise ImportError("this benchmark reads a table of the lda package: python -m pip install lda") from missing
+    from lda.datasets import load_reuters
+
     return load_reuters().astype(float)
 
 

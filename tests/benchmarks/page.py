@@ -6,11 +6,11 @@ from typing import Any
 
 HEAD = """# Benchmarks
 
-Written by `python -m tests.benchmarks` from `benchmarks.json`, by the protocol of the [design page](design.md):
-alternating pairs, everything compiled and warm unless it says otherwise, compile time apart, equal threads, results
-compared in the same run. Repeated measurements are given as median (lowest to highest); the median is judged. A missed
-bar is shown as a miss. CPU seconds are those of all threads: on a machine that others use too they tell more than
-wall-clock seconds.
+Written by `python -m tests.benchmarks` from `benchmarks.json` (`pip install -e '.[benchmarks]'` gets the peers), by the
+protocol of the [design page](design.md): alternating pairs, everything compiled and warm unless it says otherwise,
+compile time apart, equal threads, results compared in the same run. Repeated measurements are given as median (lowest
+to highest); the median is judged. A missed bar is shown as a miss. CPU seconds are those of all threads: on a machine
+that others use too they tell more than wall-clock seconds.
 """
 
 

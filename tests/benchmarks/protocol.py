@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -199,18 +199,29 @@ def environment() -> dict[str, Any]:
         "threads": f"XLA {len(os.sched_getaffinity(0))}, " + ", ".join(sorted(pools)),
         "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
     }
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """The versions of packages that are there; where one is not, an error tells how to get it."""
+    try:
+        return {name: version(name) for name in names}
+    except PackageNotFoundError as problem:
+        raise RuntimeError(f"{problem.name} is not installed: pip install -e '.[benchmarks]' (the peers)") from None
 
 
 def measured(name: str, quick: bool) -> dict[str, Any]:
     """Run the benchmark ``tests.benchmarks.<name>``: its report, and under what conditions; JSON can hold both."""
     load, began = list(os.getloadavg()), time.perf_counter()
-    report = import_module(f"tests.benchmarks.{name}").run(quick).plain()
+    module = import_module(f"tests.benchmarks.{name}")
+    peers = versions(getattr(module, "PEERS", ()))
+    report = module.run(quick).plain()
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     took = {
         "load average at start": load,
         "wall seconds": time.perf_counter() - began,
         "cpu seconds": sum(part.ru_utime + part.ru_stime for part in used),
     }
-    return {"report": report, "environment": environment() | took}
+    known = environment()
+    return {"report": report, "environment": known | {"versions": known["versions"] | peers} | took}
