@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 from bayessoft.core.sweep import Tiles, over_tiles
@@ -63,26 +63,34 @@ class FuzzyModel:
         """The shapes of clusters."""
         return STRUCTURES["full" if self.variant == "gustafson-kessel" else "spherical"]
 
-    def logits(self, square: Float[Array, "k t"]) -> Float[Array, "k t"]:
-        """Give the logs of memberships, all but a term of each row, for squared distances."""
-        if self.variant == "entropy":
-            return -square / self.strength
-        return -jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny)) / (self.m - 1)
+    def assign(self, square: Float[Array, "k t"]) -> tuple[Array, Array, Array]:
+        """Give memberships and their powers m, (k, t), and what each row adds to the objective, (t,).
 
-    def log_total(self, logits: Float[Array, "k t"]) -> Float[Array, " t"]:
-        """Give the log of the sum of the memberships, noise included, before they are divided by it."""
-        peak = logits.max(0)
+        Memberships sum to 1 over the clusters, and noise. Powers of the distances are taken relative to the nearest
+        centre's, and those to the power m from the memberships themselves: ``r^m = r d^-2 / (sum of d^(-2/(m-1)))^(m-1)``.
+        """
+        if self.variant == "entropy":
+            logits = -square / self.strength
+            peak = logits.max(0)
+            unnormalised = jnp.exp(logits - peak)
+            total = unnormalised.sum(0)
+            return unnormalised / total, unnormalised / total, -self.strength * (peak + jnp.log(total))
+        square = jnp.maximum(square, jnp.finfo(square.dtype).tiny)
+        least = square.min(0)
         if self.variant == "noise":
-            noise = -jnp.log(self.strength) / (self.m - 1)
-            peak = jnp.maximum(peak, noise)
-            return peak + jnp.log(jnp.exp(logits - peak).sum(0) + jnp.exp(noise - peak))
-        return peak + jnp.log(jnp.exp(logits - peak).sum(0))
+            least = jnp.minimum(least, self.strength)
+        near = least / square
+        unnormalised = self._root(near)
+        total = unnormalised.sum(0)
+        if self.variant == "noise":
+            total = total + self._root(least / self.strength)
+        shrunk = jnp.exp((1 - self.m) * jnp.log(total))
+        shares = unnormalised / total
+        return shares, shares * near * shrunk, least * shrunk
 
-    def loss(self, log_total: Float[Array, " t"]) -> Float[Array, " t"]:
-        """Give what each row adds to the objective, memberships being the best ones."""
-        if self.variant == "entropy":
-            return -self.strength * log_total
-        return jnp.exp((1 - self.m) * log_total)
+    def _root(self, near: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Give the power ``1 / (m - 1)``; for the usual m = 2, which takes no logarithm, at once."""
+        return lax.cond(self.m == 2, lambda: near, lambda: jnp.exp(jnp.log(near) / (self.m - 1)))
 
 
 def _squares(model: FuzzyModel, centres: FuzzyCentres, features: Any, fast: bool) -> Float[Array, "k t"]:
@@ -100,8 +108,7 @@ def _features(model: FuzzyModel, centres: FuzzyCentres, x: Array, fast: bool) ->
 
 def memberships(model: FuzzyModel, centres: FuzzyCentres, x: Float[Array, "d t"], fast: bool) -> Float[Array, "k t"]:
     """Give the memberships of the rows of a tile; under noise they sum to less than 1."""
-    logits = model.logits(_squares(model, centres, _features(model, centres, x, fast), fast))
-    return jnp.exp(logits - model.log_total(logits))
+    return model.assign(_squares(model, centres, _features(model, centres, x, fast), fast))[0]
 
 
 def fuzzy_pass(model: FuzzyModel, centres: FuzzyCentres, rows: Tiles, fast: bool) -> tuple[Array, Moments]:
@@ -110,11 +117,9 @@ def fuzzy_pass(model: FuzzyModel, centres: FuzzyCentres, rows: Tiles, fast: bool
 
     def tile(x: Array, w: Array) -> tuple[Array, Any]:
         features = _features(model, centres, x, fast)
-        logits = model.logits(_squares(model, centres, features, fast))
-        total = model.log_total(logits)
-        shares = jnp.exp(model.m * (logits - total)) * w
+        _, powers, loss = model.assign(_squares(model, centres, features, fast))
         sums = structure.product_sums if fast else structure.centred_sums
-        return jnp.sum(w * model.loss(total)), sums(features, shares)
+        return jnp.sum(w * loss), sums(features, powers * w)
 
     loss, sums = over_tiles(tile, rows)
     if not fast:
