@@ -66,8 +66,8 @@ class FuzzyModel:
     def assign(self, square: Float[Array, "k t"]) -> tuple[Array, Array, Array]:
         """Give memberships and their powers m, (k, t), and what each row adds to the objective, (t,).
 
-        Memberships sum to 1 over the clusters, and noise. Powers of the distances are taken relative to the nearest
-        centre's, and those to the power m from the memberships themselves: ``r^m = r d^-2 / (sum of d^(-2/(m-1)))^(m-1)``.
+        Memberships r sum to 1 over the clusters, and noise. Powers of the distances are taken relative to the nearest
+        centre's, and ``r^m = r d^-2 / (sum of d^(-2 / (m - 1)))^(m - 1)`` needs no further one.
         """
         if self.variant == "entropy":
             logits = -square / self.strength
