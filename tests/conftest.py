@@ -17,12 +17,17 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # The default run compiles more than it computes: LLVM's optimisations are left out, which saves a third of its time,
 # and XLA's fusion emitters, which saves half of the rest; not every XLA knows those, and one that does not would end
-# the process. The statistical run computes for long, and keeps all, as users do. Processes that the run starts inherit
-# the choice.
+# the process. The statistical run computes for long, and keeps all, as users do, but for what `test_compiling` starts
+# processes for. Processes that a run starts inherit the choice.
+PART = os.environ.get("TESTS_PART")  # "2/6": every sixth, from the third on, of the statistical tests that compile
+COMPUTING = (  # files of which the statistical tests compute more than they compile
+    *("test_examples.py", "test_samplers_are_exact.py", "test_calibration.py", "test_checkpoint.py"),
+    *("test_independent_prior.py", "test_gibbs.py", "test_sizes.py", "test_compiling.py"),
+)
 if (
     "PYTEST_XDIST_WORKER" not in os.environ
     and "XLA_FLAGS" not in os.environ
-    and not any("statistical" in argument for argument in sys.argv)
+    and (PART or not any("statistical" in argument for argument in sys.argv))
 ):
     PLAIN = "--xla_backend_optimization_level=0"
     SIMPLE = f"{PLAIN} --xla_cpu_use_fusion_emitters=false"
@@ -36,6 +41,21 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 TESTS, MAPS = count(1), Path("/proc/self/maps")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave statistical tests that compile to the processes of `test_compiling`, where that is part of the run."""
+    compiling = [item for item in items if item.path.name not in COMPUTING and item.get_closest_marker("statistical")]
+    if PART:
+        part, parts = map(int, PART.split("/"))
+        kept = compiling[part::parts]
+    elif any(item.path.name == "test_compiling.py" for item in items):
+        kept = [item for item in items if item not in set(compiling)]
+    else:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True)
