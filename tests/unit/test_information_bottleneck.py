@@ -156,7 +156,7 @@ def test_a_rise_is_an_error(monkeypatch, fitted):
         return value + 10 * (1 - after.max()), after
 
     monkeypatch.setattr("bayessoft.core.bottleneck.iterate", rising)
-    with pytest.raises(FitError, match=r"step \d+ by .* nats: the objective fell") as caught:
+    with pytest.raises(FitError, match=r"step \d+ by .* nats: the objective got worse") as caught:
         InformationBottleneck(2, beta=1.5, n_init=1, max_iter=999, random_state=0).fit(X[:7, :5])
     assert caught.value.status is Status.FELL
 
