@@ -97,6 +97,9 @@ class FuzzyCMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
     and Kessel, IEEE CDC (1979); Miyamoto and Mukaidono, IFSA (1997); Dave, *Pattern Recognition Letters* 12 (1991). In
     many columns centres coincide at the mean (Winkler, Klawonn and Kruse, 2011), which the status tells.
 
+    Of "gustafson-kessel" the columns have to vary and to be no combinations of others. To the covariance of a cluster
+    1e-9 of that of all rows is added, so that a cluster of rows on a line keeps a volume.
+
     Examples
     --------
     >>> X = np.array([[0.0], [0.2], [0.4], [9.0], [9.2], [9.4]])
