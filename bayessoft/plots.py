@@ -166,7 +166,7 @@ def profiles(estimator: Any, *, labels: Sequence[str] | None = None, most: int =
     >>> [label.get_text() for label in ax.get_yticklabels()][-1]
     'column 2'
     """
-    family = estimator.fit_.mixture.family
+    family = estimator.fit_.mixture.family.plain
     if family.SHOWN not in PROFILED:
         what = "means: use plots.memberships" if family.SHOWN == "mean" else listed(list(estimator.parameters_), str)
         raise OptionError(f"profiles draws rates, shares and probabilities, and these components have {what}")
@@ -204,7 +204,7 @@ def _components(estimator: Any) -> tuple[Float[np.ndarray, "k d"], Float[np.ndar
     if hasattr(estimator, "means_"):
         means, given, kind = estimator.means_, estimator.covariances_, estimator.covariance_type
     elif (given := estimator.parameters_.get("covariances", estimator.parameters_.get("scales"))) is not None:
-        means, kind = estimator.parameters_["means"], estimator.fit_.mixture.family.covariance_type
+        means, kind = estimator.parameters_["means"], estimator.fit_.mixture.family.plain.covariance_type
     else:
         has = listed(list(estimator.parameters_), str)
         raise OptionError(
@@ -221,7 +221,7 @@ def _components(estimator: Any) -> tuple[Float[np.ndarray, "k d"], Float[np.ndar
 
 def _best_blocks(estimator: Any, values: Float[np.ndarray, "k f"], most: int) -> list[np.ndarray]:
     """Give the lines of each column, those that separate the clusters best first, as many as there is room for."""
-    family, weights = estimator.fit_.mixture.family, estimator.weights_.astype(np.float64)
+    family, weights = estimator.fit_.mixture.family.plain, estimator.weights_.astype(np.float64)
     levels = getattr(family, "levels", None) or (1,) * values.shape[1]
     divergence = _divergence(weights, values)
     if family.SHOWN == "probability" and len(levels) == values.shape[1]:  # of a 1: what is left is that of a 0

@@ -45,7 +45,8 @@ class Status(Enum):
     )
     COINCIDENT = (
         "converged, but centres of clusters coincide, as they do where distances from the rows hardly differ, in many "
-        "columns above all: lower m towards 1, use fewer clusters, reduce the columns (PCA), or pass variant='entropy'"
+        "columns above all: lower m towards 1 (or entropy_weight), use fewer clusters, reduce the columns (PCA), or "
+        "pass variant='entropy'"
     )
     REG_COVAR_DOMINATES = (
         "converged, but reg_covar is larger than the variance of a column: rescale the columns, or lower reg_covar"
@@ -54,15 +55,21 @@ class Status(Enum):
         "a component collapsed onto too few rows: set reg_covar above 0 or prior='weak' (of the family, where it is an "
         "object), use fewer components, or a simpler covariance_type"
     )
-    NON_FINITE = "the objective is not finite: look for extreme rows, rescale the columns, or set prior='weak'"
-    FELL = "the objective fell, which it never does in exact arithmetic: pass float64, rescale, or set prior='weak'"
+    NON_FINITE = (
+        "the objective is not finite: look for extreme rows, rescale the columns, or, of a mixture, set prior='weak'"
+    )
+    FELL = (
+        "the objective got worse, which it never does in exact arithmetic: pass float64, rescale, or, of a mixture, "
+        "set prior='weak'"
+    )
     SIZES_NOT_MET = (
         "the size constraint is not met: the bounds may be all but impossible for these clusters; widen them, or try "
         "other starts (n_init)"
     )
     ILL_CONDITIONED = (
         "the covariances are singular, or too ill-conditioned for this dtype: pass X.astype(numpy.float64) where X is "
-        "float32, drop columns that are constant or nearly combinations of others, or set reg_covar or prior='weak'"
+        "float32, drop columns that are constant or nearly combinations of others, or, of a mixture, set reg_covar or "
+        "prior='weak'"
     )
 
     @property

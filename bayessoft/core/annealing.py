@@ -96,8 +96,10 @@ def correlations(joint: csr_array, most: int) -> Float[np.ndarray, " c"]:
     Notes
     -----
     They are the squared singular values of ``p(x, y) / sqrt(p(x) p(y))``, without the first, which is 1. Where all rows
-    have the same memberships, a change of these in direction i is taken ``beta / alpha`` times its squared correlation
-    by one iteration, to first order: so beyond ``alpha`` over the largest one the trivial solution is not stable.
+    have the same memberships, none of them 0, a change of these in direction i is taken ``beta / alpha`` times its
+    squared correlation by one iteration, to first order. With ``alpha = 1`` a single cluster is no more than k equal
+    ones, so it is not stable beyond the reciprocal of the largest one; with a smaller alpha equal clusters cost more
+    than one of them, and where the others are empty nothing comes back.
     """
     shares = [np.asarray(joint.sum(axis)) for axis in (1, 0)]
     left, right = (diags_array(np.divide(1.0, np.sqrt(p), out=np.zeros_like(p), where=p > 0)) for p in shares)

@@ -17,7 +17,16 @@ from bayessoft.families.covariance import Covariance, Moments
 from bayessoft.families.family import pytree
 from bayessoft.families.structures import STRUCTURES
 
-__all__ = ["VARIANTS", "FuzzyCentres", "FuzzyModel", "best_centres", "fuzzy_pass", "largest_change", "memberships"]
+__all__ = [
+    "VARIANTS",
+    "FuzzyCentres",
+    "FuzzyModel",
+    "best_centres",
+    "fuzzy_pass",
+    "largest_change",
+    "least_difference",
+    "memberships",
+]
 
 VARIANTS = ("standard", "gustafson-kessel", "entropy", "noise")
 LEAST = 1e-9  # variance in standardised units that is added to those of clusters with shapes
@@ -149,3 +158,22 @@ def largest_change(model: FuzzyModel, before: FuzzyCentres, now: FuzzyCentres, r
         return jnp.max(jnp.abs(new - old) * (w > 0))
 
     return over_tiles(tile, rows, unrolled=False, joined=jnp.maximum)
+
+
+def least_difference(model: FuzzyModel, centres: FuzzyCentres, rows: Tiles) -> Array:
+    """Tell how much memberships in two clusters differ, of those next to each other that differ least.
+
+    It is the largest difference of any row, as a share of the largest membership of any row.
+    """
+    k = len(centres.means)
+    if k == 1:
+        return jnp.full((), jnp.inf, centres.means.dtype)
+    between = jnp.sum((centres.means[:, None] - centres.means) ** 2, -1)
+    nearest = jnp.where(jnp.eye(k, dtype=bool), jnp.inf, between).argmin(1)
+
+    def tile(x: Array, w: Array) -> tuple[Array, Array]:
+        shares = memberships(model, centres, x, False) * (w > 0)
+        return jnp.abs(shares - shares[nearest]).max(1), shares.max(1)
+
+    apart, most = over_tiles(tile, rows, unrolled=False, joined=jnp.maximum)
+    return (apart / most).min()

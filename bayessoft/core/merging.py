@@ -47,7 +47,7 @@ def merge_cost(first: Parts, second: Parts, first_log_det: Array, second_log_det
     -------
     array
         ``((w_i + w_j) log det P_ij - w_i log det P_i - w_j log det P_j) / 2`` in nats, where P_ij is the covariance of
-        both together (Runnalls, IEEE Trans. Aerospace and Electronic Systems 43(3), 2007, equation 16); 0 or more.
+        both together (Runnalls, IEEE Trans. Aerospace and Electronic Systems 43(3), 2007, equation 21); 0 or more.
     """
     merged = _one_of(first, second)
     gained = first.weights * (log_det(merged.covariances) - first_log_det)

@@ -19,6 +19,7 @@ from bayessoft.data.rows import Rows, TableLike, rows, table
 from bayessoft.densities.bandwidths import kernel_covariance
 from bayessoft.errors import DataError, OptionError, listed
 from bayessoft.estimators import posterior
+from bayessoft.estimators.mixture_estimator import MixtureEstimator
 from bayessoft.numerics import CHUNK, WHITENABLE, Affine, scoped
 
 __all__ = ["MixtureDensity"]
@@ -156,19 +157,26 @@ class MixtureDensity:
         ----------
         model : GaussianMixture or MixtureModel
             Fitted, with Gaussian components of any covariance type. Of a posterior its centre is taken: the parameters
-            that ``model.weights_`` and ``model.means_`` show, not their spread.
+            that ``model.weights_`` and ``model.means_`` show, not their spread; a `temperature` does not change the
+            density.
 
         Raises
         ------
         OptionError
-            The components are not Gaussian.
+            No mixture, or its components are not Gaussian.
         """
+        if not isinstance(model, MixtureEstimator):
+            raise OptionError(
+                f"from_fit needs a fitted GaussianMixture or MixtureModel, and got {type(model).__name__}: pass "
+                "one, or a MixtureDensity made by from_kernels"
+            )
         check_is_fitted(model, "fit_")
         weights, found = posterior.centre(model.fit_)
         if set(found) != {"means", "covariances"}:
             raise OptionError(f"from_fit needs Gaussian components, and these have {listed(list(found), str)}")
         means, covariances = found["means"], found["covariances"]
-        kind, (k, d) = model.fit_.mixture.family.covariance_type, means.shape
+        family: Any = model.fit_.mixture.family.plain
+        kind, (k, d) = family.covariance_type, means.shape
         if kind in ("diag", "spherical"):
             covariances = covariances.reshape(k, -1)[:, :, None] * np.eye(d)
         dtype = np.dtype(model.fit_.dtype)

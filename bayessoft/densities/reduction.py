@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -259,6 +259,8 @@ def _checked(most: int, k: Any, curve: Any, max_iter: Any, tol: Any) -> list[int
         raise OptionError(f"tol is {tol!r}: pass a number > 0")
     if curve is None:
         curve = [k << power for power in range(DOUBLINGS) if k << power <= most]
+    if not isinstance(curve, Iterable):
+        raise OptionError(f"curve is {curve!r}: pass a list of whole numbers from k={k} to {most}")
     if odd := [number for number in curve if not (whole(number) and k <= number <= most)]:
         raise OptionError(f"curve has {odd[0]!r}: pass whole numbers from k={k} to {most}")
     return sorted({int(k), *map(int, curve)}, reverse=True)

@@ -89,7 +89,7 @@ def overlap(model: Any, n: int = 10_000, random_state: Any = 0) -> Overlap:
     if not isinstance(fit, Fit):
         raise OptionError(f"model is {type(model).__name__}, no fitted mixture: fit a GaussianMixture or MixtureModel")
     whole("n", n)
-    fit = _at_centre(fit)
+    fit = _at_centre(fit).plain  # at a temperature memberships are others than Bayes' rule has them
     rng = np.random.default_rng(check_random_state(random_state).randint(1 << 31))
     k, family = fit.mixture.k, fit.mixture.family
     parameters = family.map_parameters(fit.posterior.parameters, fit.frame)

@@ -64,7 +64,8 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
     Attributes
     ----------
     responsibilities_ : array of shape (n, k)
-        Memberships q(t given x) of the rows that were fitted. Those of a row without any count are `weights_`.
+        Memberships q(t given x) of the rows that were fitted. Those of a row without any count are proportional to
+        `weights_` to the power 1 / alpha: `weights_` themselves with ``alpha = 1``, the largest cluster with 0.
     labels_ : array of shape (n,)
         The cluster with the largest membership, the first of several.
     weights_ : array of shape (k,)
@@ -163,6 +164,7 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         self._check()
         with columns_kept(self):
             joint, data = joint_of(self, X, sample_weight)
+            self._check_range(self.beta, data.values.dtype)
         forget(self)
         found, _ = self._solved(joint, data.values.dtype)
         self._remember(self._best(found), joint)
@@ -195,13 +197,16 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         Notes
         -----
         Each solution is at least as good as every other one of the path at its inverse temperature: better ones are
-        handed on and iterated until there are none, by more than 1e-7 nats. A single cluster is no stable solution
-        above ``alpha`` over the second squared canonical correlation of rows and columns, the second eigenvalue of
-        ``sum_y p(y given x) p(x' given y)``: there the first two clusters part, or earlier by a jump.
+        handed on and iterated until there are none, by more than 1e-7 nats. With ``alpha = 1`` a single cluster is no
+        stable solution above the reciprocal of the largest squared canonical correlation of rows and columns, the
+        second eigenvalue of ``sum_y p(y given x) p(x' given y)``: there the first two clusters part, or earlier by a
+        jump. With a smaller alpha they part by a jump, at no smaller beta.
         """
         self._check()
         joint, data = joint_of(clone(self), X, sample_weight)
-        found, values = self._solved(joint, data.values.dtype, betas_of(betas, joint, self.n_clusters))
+        chosen = betas_of(betas, joint, self.n_clusters)
+        self._check_range(chosen[0], data.values.dtype)
+        found, values = self._solved(joint, data.values.dtype, chosen)
         if (failed := np.flatnonzero(found.code >= FELL)).size:
             raise _failed(jax.tree.map(lambda leaf: leaf[failed[0]], found), f" at beta = {values[failed[0]]:g}")
         weights = joint.sum(1)
@@ -253,6 +258,16 @@ class InformationBottleneck(ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
             if not number or not np.isfinite(value) or not (low < value <= high or (at_low and value == low)):
                 above = f">= {low}" if at_low else f"> {low}"
                 raise OptionError(f"{name} is {value!r}: pass a finite number {above}" + " and <= 1" * (high == 1))
+
+    def _check_range(self, beta: float, dtype: np.dtype[Any]) -> None:
+        """Refuse an exponent of memberships that the dtype cannot hold, times the log of its smallest number."""
+        exponent = float(beta) / float(self.alpha or 1)
+        largest, tiny = float(np.finfo(dtype).max), float(np.finfo(dtype).tiny)
+        if not exponent < largest / -np.log(tiny) or 0 < self.alpha < tiny:
+            raise OptionError(
+                f"beta / alpha is {exponent:g}, which {dtype} cannot hold times a divergence: lower beta, or pass "
+                "alpha=0 for hard memberships"
+            )
 
     def _solved(
         self, joint: sparse.csr_array, dtype: np.dtype[Any], betas: Any = None

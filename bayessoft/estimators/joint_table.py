@@ -89,7 +89,10 @@ def normalised(cells: sparse.csr_array) -> sparse.csr_array:
 def betas_of(given: Any, joint: sparse.csr_array, k: int) -> Float[np.ndarray, " b"]:
     """Give inverse temperatures from the largest down, those for a table where none are given."""
     if given is not None:
-        values = np.asarray(given, np.float64)
+        try:
+            values = np.asarray(given, np.float64)
+        except (TypeError, ValueError):
+            values = np.zeros(0)
         if values.ndim != 1 or not values.size or not (np.isfinite(values) & (values > 0)).all():
             raise OptionError(f"betas is {given!r}: pass one or more finite numbers > 0")
         return np.unique(values)[::-1]

@@ -11,9 +11,18 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from bayessoft.core.fuzzy import FuzzyCentres, FuzzyModel, best_centres, fuzzy_pass, largest_change, memberships
+from bayessoft.core.fuzzy import (
+    FuzzyCentres,
+    FuzzyModel,
+    best_centres,
+    fuzzy_pass,
+    largest_change,
+    least_difference,
+    memberships,
+)
 from bayessoft.core.sweep import Tiles, either, tiles
 from bayessoft.data.rows import Rows
+from bayessoft.errors import DataError, OptionError
 from bayessoft.families.family import pytree, rows_of_a_tile
 from bayessoft.inference.engine import Climber, whole
 from bayessoft.inference.seeding import known_init, seeded_centres
@@ -21,13 +30,14 @@ from bayessoft.numerics import Affine, all_finite, scoped, standardising
 from bayessoft.posteriors import on_device
 from bayessoft.status import Status
 
-__all__ = ["FuzzyFit", "FuzzyMeans", "FuzzyProblem", "FuzzyState"]
+__all__ = ["STRENGTHS", "FuzzyFit", "FuzzyMeans", "FuzzyProblem", "FuzzyState"]
 
 RUNNING, SETTLED, EXHAUSTED, ROSE, NON_FINITE, SINGULAR, COINCIDENT = range(7)
 SAFE = 4e6  # squared distance of the furthest row over the mean one of a row from its centre: else no products
 EVALUATED = 1 << 19  # numbers of rows and memberships evaluated at a time
 LOOKED = 100.0  # times tol: a shift of the centres, in standardised units, above which nobody looks at memberships
-TOGETHER = 1e-3  # distance between centres, as a share of that of rows from the mean, below which they coincide
+STRENGTHS = {"entropy": "entropy_weight", "noise": "noise_distance"}  # options of the strength
+TOGETHER = 1e-3  # share by which memberships in two clusters differ below which their centres coincide
 
 
 @pytree()
@@ -88,10 +98,21 @@ class FuzzyProblem:
 
     @classmethod
     def pose(cls, model: FuzzyModel, data: Rows, k: int, seed: int, given: Any = None) -> FuzzyProblem:
-        """Standardise the rows, inside `numerics.scoped`; a strength of None is the mean square about the mean."""
+        """Standardise the rows, inside `numerics.scoped`; a strength of None is the mean square about the mean.
+
+        Rows and options that do not go together are refused.
+        """
+        _check_power(model, k, data.values.dtype)
         frame = standardising(data.values, data.weights, "affine" if model.structure.matrix else "scale")
+        _check_frame(model, data, frame)
         laid = _laid(model, k, data.values, data.weights, frame)
         strength = float(_spread(laid)) if model.strength is None else model.strength / _unit(frame)
+        limits = np.finfo(data.values.dtype)
+        if model.variant in STRENGTHS and not limits.tiny <= strength <= limits.max:
+            raise OptionError(
+                f"{STRENGTHS[model.variant]} is so far from the spread of the rows that {limits.dtype} cannot hold "
+                f"{strength:g}, the ratio of their squares: pass one nearer to it"
+            )
         return cls(replace(model, strength=strength), laid, data, frame, k, seed, given)
 
 
@@ -241,7 +262,7 @@ class FuzzyMeans(Climber):
         after = best_centres(model, moments)
         shift = jnp.abs(now.means - state.before.means).max()
         change = lax.cond(
-            shift < LOOKED * state.tol,
+            shift <= LOOKED * state.tol,
             lambda: largest_change(model, state.before, now, rows),
             lambda: jnp.ones_like(shift),
         )
@@ -249,7 +270,9 @@ class FuzzyMeans(Climber):
         slack = jnp.sqrt(jnp.finfo(loss.dtype).eps) * (1 + jnp.abs(loss))
         code = jnp.where(steps >= state.most, EXHAUSTED, RUNNING)
         settled = change <= state.tol
-        coincide = settled & (_nearest(now.means) < TOGETHER**2 * _spread(rows))
+        coincide = lax.cond(
+            settled, lambda: least_difference(model, now, rows) < TOGETHER, lambda: jnp.zeros_like(settled)
+        )
         for happened, end in (
             (settled, SETTLED),
             (coincide, COINCIDENT),
@@ -276,12 +299,6 @@ def _spread(rows: Tiles) -> Array:
     return jnp.einsum("ndt,nt->", rows.x**2, rows.w) / rows.w.sum()
 
 
-def _nearest(means: Float[Array, "k d"]) -> Array:
-    """Give the smallest squared distance between two centres."""
-    between = jnp.sum((means[:, None] - means) ** 2, -1)
-    return jnp.where(jnp.eye(len(means), dtype=bool), jnp.inf, between).min()
-
-
 def _laid(model: FuzzyModel, k: int, values: np.ndarray, weights: np.ndarray, frame: Affine) -> Tiles:
     """Lay rows in original units out in tiles, standardised."""
     width = model.structure.width(k, values.shape[1])
@@ -291,6 +308,41 @@ def _laid(model: FuzzyModel, k: int, values: np.ndarray, weights: np.ndarray, fr
 def _unit(frame: Affine) -> float:
     """Give the squared distance in original units that is one in standardised ones."""
     return float(np.exp(-2 * frame.log_det / len(frame.shift)))
+
+
+def _check_power(model: FuzzyModel, k: int, dtype: np.dtype[Any]) -> None:
+    """Refuse powers that rounding makes something else of."""
+    eps = float(np.finfo(dtype).eps)
+    if model.variant != "entropy" and model.m - 1 < eps**0.5:
+        raise OptionError(
+            f"m is {model.m!r}, so near 1 that {dtype} cannot tell distances apart: pass at least 1 + {eps**0.5:.1e}, "
+            "or use KMeans of scikit-learn"
+        )
+    if k > 1 and (1 - model.m) * np.log(k) < np.log(eps):  # then a row on a centre outweighs all others, to rounding
+        most = 1 - np.log(eps) / np.log(k)
+        raise OptionError(
+            f"m is {model.m!r}: memberships of 1 / {k} to that power are lost in the rounding of {dtype}, and centres "
+            f"would stay where they start: pass at most {np.floor(10 * most) / 10:g}, or fewer clusters"
+        )
+
+
+def _check_frame(model: FuzzyModel, data: Rows, frame: Affine) -> None:
+    """Refuse rows that lie in too few dimensions for what is asked, or whose squared distances overflow."""
+    with np.errstate(over="ignore", under="ignore"):
+        unit = _unit(frame)
+    if not np.finfo(np.float64).tiny <= unit < np.inf:
+        raise DataError(f"squared distances of the rows, of about {unit:g}, leave the range of float64: rescale X")
+    if model.structure.matrix and not frame.varies.all():
+        first = int(np.argmin(frame.varies))
+        name = repr(data.columns[first]) if data.columns else first
+        raise DataError(f"column {name} is constant, and clusters of variant='gustafson-kessel' have volume: drop it")
+    if model.structure.matrix and frame.factor is None:
+        raise DataError(
+            f"the rows span fewer dimensions than the {data.d} columns, and clusters of variant='gustafson-kessel' "
+            "have volume: drop columns that are combinations of others, or reduce them (PCA)"
+        )
+    if model.variant == "noise" and model.strength is None and not frame.varies.any():
+        raise DataError("all rows are equal, so their spread gives no noise_distance: pass one")
 
 
 @jax.jit

@@ -185,7 +185,7 @@ def shown(outcome: Outcome) -> tuple[str, dict[str, Float[np.ndarray, " k"]]]:
     from bayessoft.estimators import posterior
 
     fit, answers = outcome.estimator.fit_, outcome.table.answers
-    word = fit.mixture.family.SHOWN
+    word = fit.mixture.family.plain.SHOWN
     every = posterior.shown(fit, columns).items()
     found = {label.removeprefix(f"{word} "): values for label, values in every if _of(word, label)}
     if not answers:

@@ -186,7 +186,7 @@ def _mixture_named(estimator: Any) -> dict[str, Any]:
     """Name the family and the engine of a mixture, and its clusters."""
     inference = estimator.inference
     return {
-        "family": _registered(FAMILIES_BY_CLASS, estimator.fit_.mixture.family),
+        "family": _registered(FAMILIES_BY_CLASS, estimator.fit_.mixture.family.plain),
         "inference": inference if isinstance(inference, str) else _registered(ENGINES_BY_CLASS, inference),
         "clusters": cluster_names(len(estimator.weights_)),
     }

@@ -95,7 +95,7 @@ def _draw(outcome: Outcome, used: Float[np.ndarray, "n p"], path: Path) -> None:
             totals = frame.sum(axis=1)
             frame = frame.div(totals.where(totals > 0, 1.0), axis=0)
         axes = ambiguity_map(frame, named) if frame.shape[1] > 1 else membership_profiles(named)
-    elif estimator.fit_.mixture.family.SHOWN == "mean":
+    elif estimator.fit_.mixture.family.plain.SHOWN == "mean":
         axes = memberships(estimator, frame, probabilities=used)
     else:
         axes = profiles(estimator, labels=list(shown(outcome)[1]))

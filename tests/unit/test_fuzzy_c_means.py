@@ -128,6 +128,32 @@ def test_coincident_centres_are_told():
     assert model.status_.name == "COINCIDENT" and not model.converged_
 
 
+def test_the_same_centre_is_no_coincidence_where_shapes_differ():
+    """Nor is a small distance between centres where others are far away."""
+    rng = np.random.default_rng(0)
+    long = rng.normal(size=(100, 2)) * [6.0, 0.3]
+    long = np.r_[long, -long]
+    cross = bs.FuzzyCMeans(2, variant="gustafson-kessel", n_init=5, random_state=0).fit(np.r_[long, long[:, ::-1]])
+    np.testing.assert_allclose(cross.cluster_centers_, 0, atol=1e-3)
+    assert cross.status_.name == "CONVERGED"
+    away = np.r_[BLOBS, 1e5 + BLOBS]
+    assert bs.FuzzyCMeans(4, init=np.r_[INIT, [[1e5, 1e5]]]).fit(away).status_.name == "CONVERGED"
+    with pytest.warns(ConvergenceWarning, match="coincide"):  # as many clusters as rows that differ, and one
+        same = bs.FuzzyCMeans(3, random_state=0).fit(np.repeat([[0.0, 0.0], [1.0, 1.0]], 5, axis=0))
+    assert same.status_.name == "COINCIDENT"
+
+
+def test_a_tolerance_of_0_ends_where_nothing_changes():
+    model = bs.FuzzyCMeans(2, tol=0, random_state=0).fit(np.repeat([[0.0, 0.0], [1.0, 1.0]], 5, axis=0))
+    assert model.converged_ and model.n_iter_ < 5
+
+
+def test_distances_keep_digits_far_from_the_origin():
+    near = bs.FuzzyCMeans(3, init=INIT).fit(BLOBS)
+    away = bs.FuzzyCMeans(3, init=INIT + 1e8).fit(BLOBS + 1e8)
+    np.testing.assert_allclose(away.transform(BLOBS + 1e8), near.transform(BLOBS), atol=1e-6)  # rounding of rows: 1e-8
+
+
 def test_saved_and_named(tmp_path):
     init = pd.DataFrame(INIT, index=["home", "east", "north"])
     model = bs.FuzzyCMeans(3, variant="gustafson-kessel", init=init).fit(BLOBS)
@@ -156,3 +182,25 @@ def test_saved_and_named(tmp_path):
 def test_refusals(options, message):
     with pytest.raises(OptionError, match=message):
         bs.FuzzyCMeans(**({"n_clusters": 3} | options)).fit(BLOBS)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (BLOBS, dict(m=60.0), "m is 60.0: memberships of 1 / 3 to that power are lost.*float64.*at most 33.8"),
+        (BLOBS.astype(np.float32), dict(m=20.0), "lost in the rounding of float32"),
+        (BLOBS, dict(m=1 + 1e-12), "so near 1 that float64 cannot tell distances apart"),
+        (BLOBS.astype(np.float32), dict(m=1.0001), "so near 1 that float32"),
+        (np.c_[BLOBS, np.ones(120)], dict(variant="gustafson-kessel"), "column 2 is constant"),
+        (np.c_[BLOBS, BLOBS.sum(1)], dict(variant="gustafson-kessel"), "span fewer dimensions than the 3 columns"),
+        (np.ones((9, 2)), dict(variant="noise"), "all rows are equal, so their spread gives no noise_distance"),
+        (BLOBS * 1e-200, {}, "leave the range of float64: rescale X"),
+        (BLOBS, dict(variant="noise", noise_distance=1e200), "noise_distance is so far from the spread of the rows"),
+        (BLOBS, dict(variant="noise", noise_distance=1e-200), "noise_distance is so far from the spread of the rows"),
+    ],
+)
+def test_rows_and_options_that_do_not_go_together(x, options, message):
+    model = bs.FuzzyCMeans(3, **options)
+    with pytest.raises(ValueError, match=message):
+        model.fit(x)
+    assert not hasattr(model, "n_features_in_")

@@ -126,6 +126,38 @@ def test_a_row_without_counts_weighs_nothing(fitted):
     more = InformationBottleneck(3, beta=20, n_init=2, random_state=0).fit(np.vstack([X, np.zeros(20)]))
     np.testing.assert_allclose(more.responsibilities_[-1], more.weights_, atol=1e-9)
     assert more.lagrangian_ == pytest.approx(fitted.lagrangian_, abs=1e-9)
+    half = InformationBottleneck(3, beta=20, alpha=0.5, n_init=2, random_state=0).fit(np.vstack([X, np.zeros(20)]))
+    np.testing.assert_allclose(half.responsibilities_[-1], half.weights_**2 / (half.weights_**2).sum(), atol=1e-9)
+
+
+def test_exponents_beyond_the_dtype_are_refused():
+    for options, dtype in (({"beta": 1e40}, "float32"), ({"alpha": 1e-40}, "float32"), ({"beta": 1e307}, "float64")):
+        model = InformationBottleneck(3, **options)
+        with pytest.raises(OptionError, match=f"beta / alpha is .*, which {dtype} cannot hold times a divergence"):
+            model.fit(X.astype(dtype))
+        assert not hasattr(model, "n_features_in_")
+    with pytest.raises(OptionError, match="cannot hold"):
+        InformationBottleneck(3).path(X.astype("float32"), betas=[2.0, 1e38])
+
+
+def test_inverse_temperatures_that_are_none_are_refused():
+    for betas in (3.0, "many", [], [1.0, -1.0], [[1.0]], [np.nan], [object()]):
+        with pytest.raises(OptionError, match="pass one or more finite numbers > 0"):
+            InformationBottleneck(3).path(X, betas=betas)
+
+
+def test_the_first_clusters_part_later_where_memberships_are_harder():
+    """With alpha below 1 a single cluster lasts beyond where the second squared correlation ends it with 1."""
+    rng = np.random.default_rng(1)
+    table = rng.poisson(rng.gamma(0.7, 3, (12, 6))) + [1, 0, 0, 0, 0, 0]
+    betas = np.geomspace(1, 8, 40)
+    last = {}
+    for alpha in (1.0, 0.5, 0.0):
+        path = InformationBottleneck(3, alpha=alpha, n_init=3, random_state=0).path(table, betas=betas)
+        last[alpha] = betas[::-1][path.n_clusters_used == 1].max()
+    first = 1 / correlations(sparse.csr_array(table / table.sum()), 1)[0]
+    assert last[1.0] < 1.1 * first and last[1.0] < last[0.5] <= last[0.0]
+    assert last[0.5] > 1.2 * 0.5 * first
 
 
 def test_single_precision_stays(fitted):
@@ -156,7 +188,7 @@ def test_a_rise_is_an_error(monkeypatch, fitted):
         return value + 10 * (1 - after.max()), after
 
     monkeypatch.setattr("bayessoft.core.bottleneck.iterate", rising)
-    with pytest.raises(FitError, match=r"step \d+ by .* nats: the objective fell") as caught:
+    with pytest.raises(FitError, match=r"step \d+ by .* nats: the objective got worse") as caught:
         InformationBottleneck(2, beta=1.5, n_init=1, max_iter=999, random_state=0).fit(X[:7, :5])
     assert caught.value.status is Status.FELL
 

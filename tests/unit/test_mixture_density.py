@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KernelDensity
 
-from bayessoft import GaussianMixture, MixtureDensity, plots, reduce_mixture
+from bayessoft import FuzzyCMeans, GaussianMixture, MixtureDensity, plots, reduce_mixture
 from bayessoft.core import merging, refine
 from bayessoft.densities import mixture_density
 from bayessoft.errors import DataError, FitError, OptionError
@@ -100,11 +100,19 @@ def test_a_fit_is_the_density_that_it_scores(kind):
 def test_a_fit_of_other_components_is_refused(monkeypatch):
     gm = GaussianMixture(2)
     gm.fit_ = None
+    for other in (gm.means_init, X, FuzzyCMeans(2)):
+        with pytest.raises(OptionError, match="needs a fitted GaussianMixture or MixtureModel, and got"):
+            reduce_mixture(other, 1)
     monkeypatch.setattr(mixture_density.posterior, "centre", lambda fit: (np.ones(1), {"rates": np.ones((1, 2))}))
     with pytest.raises(OptionError, match="needs Gaussian components, and these have rates"):
         MixtureDensity.from_fit(gm)
     with pytest.raises(NotFittedError):
         reduce_mixture(GaussianMixture(2), 1)
+
+
+def test_a_fit_at_a_temperature_is_the_density_that_it_scores():
+    gm = GaussianMixture(2, temperature=2.0, random_state=0).fit(X)
+    np.testing.assert_allclose(MixtureDensity.from_fit(gm).score_samples(X), gm.score_samples(X), rtol=1e-10)
 
 
 @pytest.mark.statistical
@@ -266,6 +274,7 @@ def test_real_rows_in_fewer_components():
         ({"k": 0}, "pass a whole number from 1 to 3"),
         ({"k": 4}, "the mixture has 3 components"),
         ({"k": True}, "k is True"),
+        ({"k": 2, "curve": 2}, "curve is 2: pass a list of whole numbers from k=2 to 3"),
         ({"k": 2, "curve": [1]}, "curve has 1: pass whole numbers from k=2 to 3"),
         ({"k": 2, "max_iter": 0}, "max_iter is 0"),
         ({"k": 2, "tol": 0.0}, "tol is 0.0"),
