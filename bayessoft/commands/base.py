@@ -91,7 +91,7 @@ class Device(StrEnum):
     tpu = "tpu"
 
 
-Table = Annotated[Path, typer.Argument(help="CSV file with a header line.", show_default=False)]
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file with a header line.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="FIT", help="The --out folder of a fit.", show_default=False)]
 Id = Annotated[str | None, typer.Option("--id", help="Column that names the rows.", show_default=False)]
 DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows in which a chosen column is empty.")]

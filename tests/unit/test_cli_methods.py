@@ -373,7 +373,9 @@ def test_units_are_remarked_on_or_standardised(run, small):
     X = (X - X.mean()) / X.std(ddof=0)
     shares = FuzzyCMeans(2, random_state=0).fit(X).predict_proba(X)
     assert found["methods"][0]["partition_coefficient"] == pytest.approx((shares**2).sum(1).mean())
-    assert units.standardised(pd.DataFrame({"c": [2.0, 2.0]}))["c"].tolist() == [0, 0]
+    flat = pd.DataFrame({"c": [2.0] * 7, "d": [0.1] * 7, "e": range(7)})  # the mean of 7 times 0.1 is not 0.1
+    assert not units.standardised(flat)[["c", "d"]].to_numpy().any()
+    assert units.units_apart(flat) is None
 
 
 def test_a_method_that_fails_is_a_line(run, small, monkeypatch):
@@ -401,6 +403,7 @@ def test_a_method_that_fails_is_a_line(run, small, monkeypatch):
         (["--methods", "gmm,dbscan"], "--methods has 'dbscan': choose from gmm, soft-kmeans, fuzzy"),
         (["--methods", "gmm,gmm"], "--methods is 'gmm,gmm': name each method once"),
         (["--methods", ""], "--methods is ''"),
+        (["--methods", "gmm,bottleneck", "--standardise"], "--standardise leaves negative numbers, and bottleneck"),
         (["--out", "{folder}"], "exists already"),
     ],
 )
