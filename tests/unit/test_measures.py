@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 import bayessoft as bs
@@ -60,8 +61,11 @@ def test_float32_comes_near(name):
         (np.where(R > 0.9, np.nan, R), "NaN or infinite"),
         (R.argmax(1), r"of labels, numpy.eye\(k\)\[labels\]"),
         (np.empty((0, 3)), "shape"),
+        (csr_array(np.eye(4)), r"(memberships|first) is sparse.*\.toarray\(\)"),
+        ([["a", "b"]], "^(memberships|first) holds text"),
+        (R[:, :2], "where the rest is noise, add it as one more column"),
     ],
-    ids=["negative", "sum", "nan", "labels", "empty"],
+    ids=["negative", "sum", "nan", "labels", "empty", "sparse", "text", "noise"],
 )
 def test_what_are_no_memberships_is_refused(name, wrong, words):
     with pytest.raises(DataError, match=words):
