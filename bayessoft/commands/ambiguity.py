@@ -21,7 +21,9 @@ def ambiguity(
     model: Folder,
     table: Annotated[
         Path | None,
-        typer.Argument(metavar="TABLE", help="CSV file of rows; by default those of the fit, from its memberships.csv."),
+        typer.Argument(
+            metavar="TABLE", help="CSV file of rows; by default those of the fit, from its memberships.csv."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file to write all rows into.", show_default=False)] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of rows to print.")] = 10,

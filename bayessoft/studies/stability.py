@@ -254,7 +254,8 @@ def _concluded(conclusion: Conclusion | None, X: Any, shares: Float[np.ndarray, 
     found = []
     for each in (shares, _hard(shares)):
         value = conclusion(X, each[:, :k].copy())
-        if getattr(value, "dtype", np.asarray(value).dtype).kind not in "fiub":  # None, too, of a function without return
+        dtype = getattr(value, "dtype", np.asarray(value).dtype)
+        if dtype.kind not in "fiub":  # None, too, of a function without return
             what = "None" if value is None else f"a {type(value).__name__} that is not of numbers"
             raise DataError(f"conclusion gave {what}: return a number, an array of one dimension, or a Series of them")
         if not isinstance(value, pd.Series):
@@ -262,8 +263,8 @@ def _concluded(conclusion: Conclusion | None, X: Any, shares: Float[np.ndarray, 
             if value.ndim > 1:
                 raise DataError(f"conclusion gave an array of shape {value.shape}: give a number, or one dimension")
             value = pd.Series(np.atleast_1d(value), ["conclusion"] if value.ndim == 0 else None)
-        if not value.index.is_unique:
-            raise DataError(f"conclusion gave {value.index[value.index.duplicated()][0]!r} twice: give names that differ")
+        if (twice := value.index.duplicated()).any():
+            raise DataError(f"conclusion gave {value.index[twice][0]!r} twice: give names that differ")
         found.append(value.astype(np.float64))
     return found
 
