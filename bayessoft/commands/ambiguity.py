@@ -48,7 +48,7 @@ def ambiguity(
             raise OptionError("--id and --drop-missing are about TABLE: pass it, or leave them out")
         phases = console.Phases(quiet)
         if out is not None:
-            refuse_existing(out, force)
+            refuse_existing(out, force, folder=False)
         with console.tidy_warnings(), nullcontext() if out is None else written_aside(out) as aside:
             found, about, remarks = _known(model) if table is None else _looked(model, table, id, drop_missing, phases)
             every = doubt.doubt_table(found)

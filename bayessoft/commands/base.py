@@ -127,8 +127,11 @@ def errors_in_one_line() -> Iterator[None]:
     raise typer.Exit(code)
 
 
-def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse to replace what exists, unless asked to."""
+def refuse_existing(out: Path, force: bool, folder: bool) -> None:
+    """Refuse to replace what exists, unless asked to, and a folder by a file, or a file by a folder, even then."""
+    if out.exists() and out.is_dir() != folder:
+        is_, wanted = ("file", "a folder") if folder else ("folder", "a CSV file")
+        raise OptionError(f"{out} is a {is_}, and --out is {wanted} to write: choose another name")
     if (out.exists() or out.is_symlink()) and not force:
         raise OptionError(f"{out} exists already: choose another --out, or replace it with --force")
 

@@ -69,7 +69,7 @@ def compare(
         names = _chosen(methods, standardise)
         phases = console.Phases(quiet)
         if out is not None:
-            refuse_existing(out, force)
+            refuse_existing(out, force, folder=True)
         with console.tidy_warnings(), nullcontext() if out is None else written_aside(out) as aside:
             with phases.phase("reading", str(table)):
                 chosen = None if columns is None else cells(columns)

@@ -292,7 +292,7 @@ def test_a_posterior_gives_intervals_of_the_entropy(run, tmp_path):
         ("row,cluster_0\n", [], 1, "memberships.csv is not what a fit writes"),
         ("row,cluster_0\n0,0.5\n", [], 1, "does not sum to 1 in 1 row"),
         ("row,cluster_0\n0,1\n", ["--id", "row"], 2, "--id and --drop-missing are about TABLE"),
-        ("row,cluster_0\n0,1\n", ["--out", "{folder}"], 2, "exists already"),
+        ("row,cluster_0\n0,1\n", ["--out", "{folder}"], 2, "is a folder"),
         ("row,cluster_0\n0,1\n", ["{folder}/memberships.csv"], 1, "holds no saved model"),
     ],
 )
@@ -430,6 +430,25 @@ def test_an_interrupt_leaves_nothing_half_written(run, small, folder, monkeypatc
     assert (code, printed) == (130, "")
     assert shown.endswith("interrupted\n")
     assert entries(small.parent) == {"small.csv", "fit"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ambiguity", "{0}/fit", "--out", "{0}/fit"], "fit is a folder, and --out is a CSV file to write"),
+        (["predict", "{0}/fit", "{0}/small.csv", "--out", "{0}/fit"], "fit is a folder, and --out is a CSV file"),
+        (["compare", "{0}/small.csv", "--components=2", "--out", "{0}/small.csv"], "small.csv is a file, and --out is"),
+        (["fit", "{0}/small.csv", "--components=2", "--out", "{0}/small.csv"], "small.csv is a file, and --out is"),
+    ],
+    ids=["ambiguity", "predict", "compare", "fit"],
+)
+def test_force_replaces_like_by_like(run, small, folder, arguments, words):
+    """A table in the place of a fit, or a folder in that of the rows, is a slip that nothing brings back."""
+    before = small.read_bytes()
+    code, printed, shown = run(*(each.format(small.parent) for each in arguments), "--force", "--quiet")
+    assert (code, printed, shown.count("\n")) == (2, "", 1)
+    assert words in shown
+    assert (small.read_bytes(), (folder / "fit.json").is_file()) == (before, True)
 
 
 # --- how it looks
