@@ -114,7 +114,8 @@ def simplex(memberships: TableLike, *, ax: Axes | None = None) -> Axes:
 
     Notes
     -----
-    The memberships of a row are its barycentric coordinates. Lines show where the most probable cluster changes.
+    The memberships of a row are its barycentric coordinates, as in Pritchard, Stephens and Donnelly, Genetics 155
+    (2000). Lines show where the most probable cluster changes.
 
     Examples
     --------
@@ -166,7 +167,7 @@ def membership_profiles(memberships: TableLike, *, ax: Axes | None = None) -> Ax
 
     Notes
     -----
-    The bars of population genetics: Pritchard, Stephens and Donnelly, Genetics 155 (2000). The cluster of a group is at
+    The bars of population genetics: Rosenberg et al., Science 298 (2002). The cluster of a group is at
     the bottom of its bars, the others follow in their order; white lines part the groups.
 
     Examples
