@@ -326,8 +326,11 @@ def xie_beni(
         at = found.mean
     else:
         at = _centers(centers, rows, shares.k) - centre
-        spread = spread + found.size * ((found.mean - at) ** 2).sum(1)
+        with np.errstate(over="ignore"):
+            spread = spread + found.size * ((found.mean - at) ** 2).sum(1)
     least = pdist(at, "sqeuclidean").min()
+    if not np.isfinite(spread.sum() + least):
+        raise DataError("centers lie so far out that float64 cannot hold squares of distances: check their units")
     return float(spread.sum() / shares.weights.sum() / least) if least > 0 else float("inf")
 
 

@@ -160,6 +160,8 @@ def test_xie_beni_refuses():
     for wrong in (np.zeros((2, D)), np.full((K, D), np.nan), "middle"):
         with pytest.raises(DataError, match="centers"):
             bs.xie_beni(X, R, wrong)
+    with pytest.raises(DataError, match="centers lie so far out"):
+        bs.xie_beni(X, np.full((N, 2), 0.5), np.outer([-1e200, 1e200], np.ones(D)))
     with pytest.raises(DataError, match="one cluster only"):
         bs.xie_beni(X, np.ones((N, 1)))
 
