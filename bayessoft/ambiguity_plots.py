@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from bayessoft.canvas import BAND, DOUBT, MARKERS, MOST, colour, faded, legend, new_axes, positions, short
+from bayessoft.canvas import BAND, DOUBT, MARKERS, MOST, NAMED, colour, faded, legend, new_axes, positions, short
 from bayessoft.data.memberships import memberships_of, together
 from bayessoft.data.tables import TableLike
 from bayessoft.diagnostics.ambiguity import membership_entropy
@@ -76,7 +76,7 @@ def ambiguity_map(
     else:
         chosen = positions(range(rows.d) if columns is None else columns, names)
         if len(chosen) != 2:
-            raise OptionError("ambiguity_map draws two columns, and there is one: use plots.memberships for it")
+            raise OptionError("ambiguity_map draws two columns, and there is one: use plots.membership_profiles")
         points, labels = rows.values[:, chosen], [names[j] for j in chosen]
     shown = _some(shares.n)
     ambiguity = membership_entropy(shares.values[shown], share=True)
@@ -114,7 +114,8 @@ def simplex(memberships: TableLike, *, ax: Axes | None = None) -> Axes:
 
     Notes
     -----
-    The memberships of a row are its barycentric coordinates. Lines show where the most probable cluster changes.
+    The memberships of a row are its barycentric coordinates, as in Pritchard, Stephens and Donnelly, Genetics 155
+    (2000). Lines show where the most probable cluster changes.
 
     Examples
     --------
@@ -166,7 +167,7 @@ def membership_profiles(memberships: TableLike, *, ax: Axes | None = None) -> Ax
 
     Notes
     -----
-    The bars of population genetics: Pritchard, Stephens and Donnelly, Genetics 155 (2000). The cluster of a group is at
+    The bars of population genetics: Rosenberg et al., Science 298 (2002). The cluster of a group is at
     the bottom of its bars, the others follow in their order; white lines part the groups.
 
     Examples
@@ -181,7 +182,7 @@ def membership_profiles(memberships: TableLike, *, ax: Axes | None = None) -> Ax
     values, groups = shares.values[order].astype(np.float64), label[order]
     edges = np.linspace(0, shares.n, len(order) + 1)
     if ax is None:
-        ax = new_axes(8.2, 3.4)
+        ax = new_axes(8.2, max(3.4, 0.25 * min(shares.k, NAMED + 1)))  # inches, of lines in the legend
     for group in np.unique(groups):
         own = np.flatnonzero(groups == group)
         x = edges[own[0] : own[-1] + 2]

@@ -13,7 +13,7 @@ from bayessoft.errors import OptionError
 __all__ = ["information_plane"]
 
 REACHED = "#555555"  # the bound
-APART = 0.03  # of the height: numbers of clusters nearer than that to one written before are left out
+APART = 0.03  # of height and width: numbers of clusters nearer than that to one written before are left out
 
 
 def information_plane(path: Any, ax: Axes | None = None) -> Axes:
@@ -66,11 +66,11 @@ def information_plane(path: Any, ax: Axes | None = None) -> Axes:
     if path.suggested is not None:
         at = last[numbers[last] == path.suggested]
         ax.plot(x[at], y[at], label=f"{path.suggested} clusters, the sharpest bend", **_mark(COLOURS[1], hollow=True))
-    height = 0.0
+    written = [(0.0, 0.0)]
     for i in last:
-        if y[i] - height > APART * top:
+        if all(abs(x[i] - a) > APART * right or abs(y[i] - b) > APART * top for a, b in written):
             ax.annotate(str(numbers[i]), (x[i], y[i]), (5, -13), textcoords="offset points", fontsize="small")
-            height = y[i]
+            written.append((x[i], y[i]))
     ax.set_xlim(-0.02 * right, right)
     ax.set_ylim(-0.02 * top, top)
     ax.set_xlabel("I(T; X) in nats")

@@ -122,8 +122,8 @@ def memberships(
     if ax is None:
         ax = new_axes()
     (_draw_pair if len(chosen) == 2 else _draw_line)(ax, estimator, values[rows][:, chosen], shown[rows], chosen)
-    ax.set_xlabel(names[chosen[0]])
-    ax.set_ylabel(names[chosen[1]] if len(chosen) == 2 else "density")
+    ax.set_xlabel(short(names[chosen[0]]), parse_math=False)
+    ax.set_ylabel(short(names[chosen[1]]) if len(chosen) == 2 else "density", parse_math=False)
     legend(ax, estimator.weights_, doubt=shown.shape[1] > 1)
     return ax
 

@@ -21,7 +21,9 @@ def ambiguity(
     model: Folder,
     table: Annotated[
         Path | None,
-        typer.Argument(help="CSV file of rows; by default those of the fit, from its memberships.csv."),
+        typer.Argument(
+            metavar="TABLE", help="CSV file of rows; by default those of the fit, from its memberships.csv."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file to write all rows into.", show_default=False)] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of rows to print.")] = 10,
@@ -46,7 +48,7 @@ def ambiguity(
             raise OptionError("--id and --drop-missing are about TABLE: pass it, or leave them out")
         phases = console.Phases(quiet)
         if out is not None:
-            refuse_existing(out, force)
+            refuse_existing(out, force, folder=False)
         with console.tidy_warnings(), nullcontext() if out is None else written_aside(out) as aside:
             found, about, remarks = _known(model) if table is None else _looked(model, table, id, drop_missing, phases)
             every = doubt.doubt_table(found)

@@ -91,7 +91,7 @@ class Device(StrEnum):
     tpu = "tpu"
 
 
-Table = Annotated[Path, typer.Argument(help="CSV file with a header line.", show_default=False)]
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file with a header line.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="FIT", help="The --out folder of a fit.", show_default=False)]
 Id = Annotated[str | None, typer.Option("--id", help="Column that names the rows.", show_default=False)]
 DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows in which a chosen column is empty.")]
@@ -127,8 +127,11 @@ def errors_in_one_line() -> Iterator[None]:
     raise typer.Exit(code)
 
 
-def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse to replace what exists, unless asked to."""
+def refuse_existing(out: Path, force: bool, folder: bool) -> None:
+    """Refuse to replace what exists, unless asked to, and a folder by a file, or a file by a folder, even then."""
+    if out.exists() and out.is_dir() != folder:
+        is_, wanted = ("file", "a folder") if folder else ("folder", "a CSV file")
+        raise OptionError(f"{out} is a {is_}, and --out is {wanted} to write: choose another name")
     if (out.exists() or out.is_symlink()) and not force:
         raise OptionError(f"{out} exists already: choose another --out, or replace it with --force")
 

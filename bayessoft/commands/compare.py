@@ -66,10 +66,10 @@ def compare(
         from bayessoft.data.writers import written_aside
         from bayessoft.report import comparison, console, files, reading, record, runtime, units
 
-        names = _chosen(methods)
+        names = _chosen(methods, standardise)
         phases = console.Phases(quiet)
         if out is not None:
-            refuse_existing(out, force)
+            refuse_existing(out, force, folder=True)
         with console.tidy_warnings(), nullcontext() if out is None else written_aside(out) as aside:
             with phases.phase("reading", str(table)):
                 chosen = None if columns is None else cells(columns)
@@ -99,13 +99,15 @@ def compare(
             comparison.print_comparison(result, console.standard_output())
 
 
-def _chosen(methods: str) -> list[str]:
-    """Read the names of methods."""
+def _chosen(methods: str, standardise: bool) -> list[str]:
+    """Read the names of methods, and refuse those that cannot take what is made of the columns."""
     names = cells(methods)
     if unknown := [name for name in names if name not in METHODS]:
         raise OptionError(f"--methods has {listed(unknown)}: choose from {', '.join(METHODS)}")
     if not names or len(set(names)) < len(names):
         raise OptionError(f"--methods is {methods!r}: name each method once, such as {','.join(METHODS)}")
+    if standardise and "bottleneck" in names:
+        raise OptionError("--standardise leaves negative numbers, and bottleneck takes counts: leave one of them out")
     return names
 
 

@@ -262,7 +262,7 @@ def fit(
 
         options = settings.understood(given)
         phases = console.Phases(quiet)
-        refuse_existing(out, force)
+        refuse_existing(out, force, folder=True)
         with console.tidy_warnings(), written_aside(out) as aside:
             chosen = None if columns is None else cells(columns)
             outcome = _fit(table, id, chosen, drop_missing, options, device, out, phases)

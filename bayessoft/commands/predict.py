@@ -35,7 +35,7 @@ def predict(
         from bayessoft.report import base, console, document, files, reading, runtime, tables
 
         phases = console.Phases(quiet)
-        refuse_existing(out, force)
+        refuse_existing(out, force, folder=False)
         with console.tidy_warnings(), written_aside(out) as aside:
             notes = store.notes(model)
             with phases.phase("loading", str(model)):

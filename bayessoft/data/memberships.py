@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.sparse import issparse
 
 from bayessoft.data.rows import Rows, fresh, row_ids, rows, table, weights_of
 from bayessoft.errors import DataError, counted
@@ -79,7 +81,12 @@ def memberships_of(given: object, sample_weight: object = None, name: str = "mem
     array([[1.  , 0.  ],
            [0.25, 0.75]])
     """
-    read = table(given)
+    if issparse(given):
+        raise DataError(f"{name} is sparse, which is not supported: pass {name}.toarray()")
+    try:
+        read = table(given)
+    except DataError as problem:  # which calls every table X
+        raise DataError(re.sub(r"\bX\b", name, str(problem))) from None
     array = np.asarray(read)
     if array.dtype.kind not in "fiub" or array.ndim != 2 or 0 in array.shape:
         raise DataError(
@@ -99,7 +106,7 @@ def memberships_of(given: object, sample_weight: object = None, name: str = "mem
         first = int(np.argmax(off))
         raise DataError(
             f"{name} does not sum to 1 in {counted(int(off.sum()), 'row')}, first row {first} ({sums[first]:.6g}): "
-            "pass what predict_proba gives, or divide each row by its sum"
+            "divide each row by its sum, or, where the rest is noise, add it as one more column"
         )
     values /= sums[:, None].astype(values.dtype)
     names = getattr(read, "columns", range(values.shape[1]))

@@ -68,20 +68,26 @@ def soft_rand(first: TableLike, second: TableLike, sample_weight: object = None,
         return 1.0 if pairs == 0 else 1 + (2 * both - own - others) / pairs
     chance = own * others / pairs if pairs > 0 else 0.0
     room = (own + others) / 2 - chance
-    return (both - chance) / room if room > 0 else 1.0  # no pair together in either, or every pair in both
+    rounding = 64 * np.finfo(np.float64).eps  # of sums below 1; of half a million rows it is 6
+    return (both - chance) / room if room > rounding else 1.0  # no pair together in either, or every pair in both
 
 
 def _pairs(one: Memberships, other: Memberships) -> tuple[float, float, float, float]:
-    """Count ordered pairs of different rows: expected together in both, in the first, in the second, and all."""
+    """Give ordered pairs of different rows: expected together in both, in the first, in the second, and all.
+
+    In units of the square of the total weight, or up to 4 times that: a power of 2, so that counts stay exact.
+    """
+    power = -int(np.frexp(one.weights.sum())[1])
     table, sizes, counts = np.zeros((one.k, other.k)), np.zeros(one.k), np.zeros(other.k)
     selves = np.zeros(4)
     for start in range(0, one.n, TILE):
         part = slice(start, start + TILE)
         r, q, w = (np.asarray(each[part], np.float64) for each in (one.values, other.values, one.weights))
+        copies = np.ldexp(w, power) * np.ldexp(np.minimum(w, 1), power)  # pairs of a row with the same copy of itself
+        w = np.ldexp(w, power)
         table += (r * w[:, None]).T @ q
         sizes += w @ r
         counts += w @ q
-        copies = w * np.minimum(w, 1)  # pairs of a row with the same copy of itself
         alone, alike = (r**2).sum(1), (q**2).sum(1)
         selves += [copies @ (alone * alike), copies @ alone, copies @ alike, copies.sum()]
     sums = np.array([(table**2).sum(), (sizes**2).sum(), (counts**2).sum(), sizes.sum() ** 2])

@@ -75,7 +75,8 @@ def overlap(model: Any, n: int = 10_000, random_state: Any = 0) -> Overlap:
     Melnykov, J. Computational and Graphical Statistics 19 (2010); the sum of the two of a pair is their overlap.
     ``table`` differs from it where a third cluster wins. Probabilities are shares of the drawn rows; the standard error
     of one that x of n rows have is the standard deviation of Beta(1 + x, 1 + n - x), which is above 0 also where x = 0.
-    Prices of a size constraint play no part.
+    Prices of a size constraint play no part, nor does a temperature: the rule is that of the mixture with the
+    parameters found, which no other betters.
 
     Examples
     --------

@@ -66,8 +66,12 @@ class _Moments:
     def of(cls, x: Float[np.ndarray, "t d"], loads: Float[np.ndarray, "t k"], dense: bool) -> _Moments:
         size = loads.sum(0)
         mean = loads.T @ x / np.where(size > 0, size, 1)[:, None]
-        parts = []
+        parts, ends = [], (x.min(0), x.max(0))
         for own, load in zip(mean, loads.T, strict=True):
+            some = load > 0
+            if some.any():  # of equal cells the mean is that cell, and their scatter 0: rounding leaves neither
+                low, high = ends if some.all() else (x[some].min(0), x[some].max(0))
+                own.clip(low, high, out=own)
             apart = x - own
             parts.append((apart * load[:, None]).T @ apart if dense else load @ apart**2)
         return cls(size, mean, np.stack(parts))
@@ -100,6 +104,21 @@ def _loads(shares: Memberships, power: float = 1.0) -> Iterator[Float[np.ndarray
     for first in range(0, shares.n, TILE):
         part = slice(first, first + TILE)
         yield shares.values[part].astype(np.float64) ** power * shares.weights[part, None]
+
+
+def _checked(X: TableLike, memberships: TableLike, sample_weight: object) -> tuple[Rows, Memberships]:
+    """Check rows and memberships, and that squares of the rows are numbers that float64 holds."""
+    rows, shares = together(X, memberships, sample_weight)
+    spread = np.ptp(rows.values, axis=0).astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = spread**2 * shares.weights.sum()
+    known = np.finfo(np.float64)
+    for j in np.flatnonzero((spread > 0) & ~((squares > known.tiny / known.eps) & (squares < known.max * known.eps))):
+        raise DataError(
+            f"column {repr(rows.columns[j]) if rows.columns else j} spans {spread[j]:.3g}, under weights that sum to "
+            f"{shares.weights.sum():.3g}, and float64 cannot hold its squares: rescale the column, or the weights"
+        )
+    return rows, shares
 
 
 def soft_scatter(X: TableLike, memberships: TableLike, sample_weight: object = None) -> SoftScatter:
@@ -137,7 +156,7 @@ def soft_scatter(X: TableLike, memberships: TableLike, sample_weight: object = N
     >>> found.pooled, found.between.round(2)
     (array([[2.]]), array([[54.]]))
     """
-    rows, shares = together(X, memberships, sample_weight)
+    rows, shares = _checked(X, memberships, sample_weight)
     both = (np.column_stack([loads, loads.sum(1)]) for loads in _loads(shares))  # the last column is that of all rows
     found, centre = _moments(rows.values, both, dense=True)
     sizes, means = found.size[:-1], found.mean[:-1]
@@ -212,8 +231,10 @@ def fisher_ratio(
         value = ratio(found.pooled, found.between)
         if np.isnan(value):
             raise DataError(
-                "the rows do not scatter in all directions: drop columns that are constant or sums of others, "
-                "or pass kind='trace'" + ("; here all rows are one point" if kind == "trace" else "")
+                "all rows are one point, which do not scatter: pass rows that differ"
+                if kind == "trace"
+                else "the rows do not scatter in all directions: drop columns that are constant or sums of others, or "
+                "pass kind='trace'"
             )
         return value
     k = len(found.sizes)
@@ -221,7 +242,7 @@ def fisher_ratio(
     np.fill_diagonal(table, np.where(found.sizes > 0, 0.0 if kind == "trace" else 1.0, np.nan))
     for i, j in combinations(np.flatnonzero(found.sizes > 0), 2):
         apart = found.means[i] - found.means[j]
-        between = found.sizes[i] * found.sizes[j] / (found.sizes[i] + found.sizes[j]) * np.outer(apart, apart)
+        between = found.sizes[i] / (found.sizes[i] + found.sizes[j]) * found.sizes[j] * np.outer(apart, apart)
         table[i, j] = table[j, i] = ratio(found.within[i] + found.within[j], between)
     return table
 
@@ -294,7 +315,7 @@ def xie_beni(
     """
     if isinstance(m, bool) or not isinstance(m, Real) or not 1 <= float(m) < np.inf:
         raise OptionError(f"m is {m!r}: pass a power of 1 or more, usually 2")
-    rows, shares = together(X, memberships, sample_weight)
+    rows, shares = _checked(X, memberships, sample_weight)
     if shares.k < 2:
         raise DataError("xie_beni compares centres, and there is one cluster only: pass memberships in two or more")
     found, centre = _moments(rows.values, _loads(shares, float(m)), dense=False)
@@ -305,8 +326,11 @@ def xie_beni(
         at = found.mean
     else:
         at = _centers(centers, rows, shares.k) - centre
-        spread = spread + found.size * ((found.mean - at) ** 2).sum(1)
+        with np.errstate(over="ignore"):
+            spread = spread + found.size * ((found.mean - at) ** 2).sum(1)
     least = pdist(at, "sqeuclidean").min()
+    if not np.isfinite(spread.sum() + least):
+        raise DataError("centers lie so far out that float64 cannot hold squares of distances: check their units")
     return float(spread.sum() / shares.weights.sum() / least) if least > 0 else float("inf")
 
 

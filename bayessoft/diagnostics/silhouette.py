@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from bayessoft.data.memberships import Memberships, together
+from bayessoft.data.memberships import together
 from bayessoft.data.rows import fresh
 from bayessoft.data.tables import TableLike
 from bayessoft.errors import DataError
@@ -81,7 +81,8 @@ def soft_silhouette(X: TableLike, memberships: TableLike, sample_weight: object 
     array([0.57, 0.56, 0.86, 0.  ])
     """
     rows, shares = together(X, memberships, sample_weight)
-    loads = shares.values.astype(np.float64) * shares.weights[:, None]
+    power = -int(np.frexp(shares.weights.max())[1])  # of 2: no unit of the weights changes a silhouette
+    loads = shares.values.astype(np.float64) * np.ldexp(shares.weights, power)[:, None]
     if (loads.sum(0) > 0).sum() < 2:
         raise DataError("soft_silhouette compares clusters, and only one has members: pass memberships in two or more")
     dtype = rows.values.dtype
@@ -91,7 +92,8 @@ def soft_silhouette(X: TableLike, memberships: TableLike, sample_weight: object 
     with scoped(dtype):
         sums = np.asarray(_summed(*(_tiled(part, dtype) for part in (centred, loads))), np.float64)
     sums = sums.reshape(-1, shares.k)[: rows.n]
-    others = _others(shares, loads)
+    copies = np.ldexp(np.maximum(shares.weights - 1, 0), power)[:, None] * shares.values
+    others = _others(loads) + copies
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.where(others > np.finfo(dtype).tiny, sums / others, np.inf)
     first, second = np.partition(apart, 1, axis=1)[:, :2].T
@@ -103,13 +105,12 @@ def soft_silhouette(X: TableLike, memberships: TableLike, sample_weight: object 
     return Silhouette(values.astype(dtype), float(np.average(values, weights=shares.weights)))
 
 
-def _others(shares: Memberships, loads: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
-    """Sum the loads of all rows but one copy of each, without the difference of two nearly equal sums."""
+def _others(loads: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """Sum, for each row, the loads of all others, without the difference of two nearly equal sums."""
     before, after = np.zeros_like(loads), np.zeros_like(loads)
     np.cumsum(loads[:-1], 0, out=before[1:])
     np.cumsum(loads[:0:-1], 0, out=after[-2::-1])
-    copies = np.maximum(shares.weights - 1, 0)[:, None] * shares.values
-    return before + after + copies
+    return before + after
 
 
 def _tiled(values: Float[np.ndarray, "n c"], dtype: np.dtype[Any]) -> Float[Array, "T t c"]:

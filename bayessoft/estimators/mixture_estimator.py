@@ -355,7 +355,8 @@ class MixtureEstimator(Assigning, Criticism, DensityMixin, BaseEstimator, ABC):
         -------
         array of shape (n, 2)
             Lower and upper end for each row, in nats: 0 is certain, log k any cluster as well. The names of clusters do
-            not enter, so it is there even where clusters cannot be told apart.
+            not enter, so it is there even where clusters cannot be told apart. The entropy of `predict_proba`, which is
+            that of the mean memberships, lies above where draws are sure of a row but differ on its cluster.
 
         Raises
         ------

@@ -21,7 +21,7 @@ def units_apart(frame: pd.DataFrame) -> str | None:
     >>> units_apart(pd.DataFrame({"m": [1.0, 2.0], "mm": [1000.0, 2000.0]}))
     "standard deviations range from 0.5 ('m') to 500 ('mm'): distances see the large ones alone"
     """
-    spreads = frame.std(ddof=0)
+    spreads = _spreads(frame)
     spreads = spreads[spreads > 0]
     if not len(spreads) or spreads.max() <= APART * spreads.min():
         return None
@@ -34,5 +34,10 @@ def units_apart(frame: pd.DataFrame) -> str | None:
 
 def standardised(frame: pd.DataFrame) -> pd.DataFrame:
     """Give columns of mean 0 and standard deviation 1, constant ones of 0."""
-    spreads = frame.std(ddof=0)
-    return (frame - frame.mean()) / spreads.where(spreads > 0, 1.0)
+    spreads = _spreads(frame)
+    return (frame - frame.mean()) / spreads.where(spreads > 0, 1.0) * (spreads > 0)
+
+
+def _spreads(frame: pd.DataFrame) -> pd.Series:
+    """Give standard deviations, of constant columns 0, whatever rounding leaves of the mean of equal cells."""
+    return frame.std(ddof=0).where(frame.max() > frame.min(), 0.0)

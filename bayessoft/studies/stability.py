@@ -47,24 +47,29 @@ class Stability:
     conclusions : DataFrame or None
         A row for each number that was concluded: for "soft" and "hard" memberships its ``value`` in the fit to all
         rows, and its ``mean`` and ``sd`` over the refits.
+    weights : array of shape (n,) or None
+        Weights of the rows, None where none were given.
     """
 
     rows: pd.DataFrame
     refits: pd.DataFrame
     itself: float
     conclusions: pd.DataFrame | None = None
+    weights: Float[np.ndarray, " n"] | None = None
 
     def summary(self) -> pd.DataFrame:
         """Give a table of what moves, with soft memberships and with hard ones beside each other.
 
-        ``change`` is the mean over rows, ``largest change`` that of the row that moves most, ``adjusted Rand`` the mean
-        over refits, ``least`` the smallest; of conclusions, the standard deviation over refits.
+        ``change`` is the mean over rows, with their weights, ``largest change`` that of the row that moves most, of
+        those with a weight above 0, ``adjusted Rand`` the mean over refits, ``least`` the smallest; of conclusions, the
+        standard deviation over refits.
         """
+        weights = np.ones(len(self.rows)) if self.weights is None else self.weights
         changes = self.rows[["membership_change", "label_change"]].to_numpy()
         agreement = self.refits[["soft_rand", "hard_rand"]].to_numpy()
         table: dict[str, Any] = {
-            "change": changes.mean(0),
-            "largest change": changes.max(0),
+            "change": np.average(changes, axis=0, weights=weights),
+            "largest change": changes[weights > 0].max(0),
             "adjusted Rand": agreement.mean(0),
             "least adjusted Rand": agreement.min(0),
         }
@@ -121,7 +126,7 @@ def stability(
     OptionError
         An estimator without what is needed, or options out of range.
     DataError
-        Memberships that are none, or conclusions of changing length.
+        Memberships that are none, or conclusions that are no numbers, or of changing length.
 
     Notes
     -----
@@ -140,6 +145,8 @@ def stability(
     (5, 2)
     """
     takes = _checked(estimator, resamples, fraction, sample_weight)
+    if conclusion is not None and not callable(conclusion):
+        raise OptionError(f"conclusion is {conclusion!r}: pass a function of the rows and their memberships, or None")
     rng = np.random.default_rng(check_random_state(random_state).randint(1 << 31))
     weights = None if sample_weight is None else weights_of(sample_weight, _num_samples(X))
     base = _memberships(_fitted(estimator, X, weights, takes), X, weights)
@@ -170,6 +177,7 @@ def stability(
         pd.DataFrame(agreement, pd.RangeIndex(resamples, name="refit"), ["soft_rand", "hard_rand"]),
         soft_rand(base.values, base.values, weights),
         None if conclusion is None else _table(concluded),
+        weights,
     )
 
 
@@ -246,11 +254,17 @@ def _concluded(conclusion: Conclusion | None, X: Any, shares: Float[np.ndarray, 
     found = []
     for each in (shares, _hard(shares)):
         value = conclusion(X, each[:, :k].copy())
+        dtype = getattr(value, "dtype", np.asarray(value).dtype)
+        if dtype.kind not in "fiub":  # None, too, of a function without return
+            what = "None" if value is None else f"a {type(value).__name__} that is not of numbers"
+            raise DataError(f"conclusion gave {what}: return a number, an array of one dimension, or a Series of them")
         if not isinstance(value, pd.Series):
-            value = np.asarray(value, dtype=np.float64)
+            value = np.asarray(value)
             if value.ndim > 1:
                 raise DataError(f"conclusion gave an array of shape {value.shape}: give a number, or one dimension")
             value = pd.Series(np.atleast_1d(value), ["conclusion"] if value.ndim == 0 else None)
+        if (twice := value.index.duplicated()).any():
+            raise DataError(f"conclusion gave {value.index[twice][0]!r} twice: give names that differ")
         found.append(value.astype(np.float64))
     return found
 

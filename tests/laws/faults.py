@@ -1413,7 +1413,7 @@ FAULTS += (
         {"width": 1.0},
         "diagnostics.silhouette:_others",
         "a row is one of its own neighbours",
-        lambda original: lambda shares, loads: original(shares, loads) + loads,
+        lambda original: lambda loads: original(loads) + loads,
     ),
     Fault(
         "measures",
@@ -1438,6 +1438,14 @@ FAULTS += (
         "diagnostics.overlap:_wins",
         "rows are given to the less probable cluster",
         lambda original: lambda logs, own: original(-logs, own),
+    ),
+    Fault(
+        "measures",
+        "test_ambiguity_is_that_of_labels_drawn_twice",
+        {},
+        "diagnostics.ambiguity:entr",
+        "entropies are in bits",
+        lambda original: lambda shares: original(shares) / np.log(2),
     ),
 )
 
@@ -1621,7 +1629,7 @@ COVERED = (
     f"{STUDENT_T}.tile_labelled",
     f"{DEGREES}:TruncatedGamma.log_prob",
     f"{DEGREES}:sliced",
-    *(f"diagnostics.{measure}:" for measure in ("agreement", "separation", "silhouette", "overlap")),
+    *(f"diagnostics.{measure}:" for measure in ("ambiguity", "agreement", "separation", "silhouette", "overlap")),
 )
 """Beginnings of targets of which each has at least one fault: the pass, the assignment, the dual, both forms of the
 score, the statistics, the mode, the priors and their posteriors, the drawing of labels, and the measures."""

@@ -170,6 +170,17 @@ def test_no_linear_map_changes_the_determinants():
     assert value == pytest.approx(np.linalg.det(total) / np.linalg.det(within), rel=1e-9)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_overlap_is_that_of_the_best_rule_at_any_temperature(temperature):
+    """Of unequal weights: rows go to the second where it is the more probable, which is beyond a point."""
+    start = {"weights_init": [0.9, 0.1], "means_init": [[0.0], [2.5]], "precisions_init": np.ones((2, 1))}
+    model = GaussianMixture(2, covariance_type="diag", temperature=temperature, max_iter=0, **start)
+    found = overlap(model.fit(np.random.default_rng(0).normal(size=(20, 1))), n=40_000, random_state=1)
+    point = 1.25 + np.log(9) / 2.5
+    expected = 0.9 * norm.sf(point) + 0.1 * norm.cdf(point - 2.5)
+    assert abs(found.bayes_error - expected) < 5 * found.bayes_error_error < 0.01  # 5 standard errors: 1 in 2 million
+
+
 def test_overlap_of_two_gaussians_is_the_tail_beyond_the_middle():
     """Equal weights and one covariance: Phi(-delta / 2), delta the distance of the means in its units."""
     start = {"weights_init": [0.5, 0.5], "means_init": [[0.0, 0.0], [1.0, 2.0]]}

@@ -123,3 +123,11 @@ def test_one_cluster_is_never_in_doubt():
     np.testing.assert_allclose(drawn(ax)[1], np.broadcast_to(to_rgb(canvas.COLOURS[0]), (60, 3)))
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["cluster 0  100.0%"]
     assert len(plots.membership_profiles(np.ones((5, 1))).collections) == 1
+
+
+@pytest.mark.parametrize("k", [12, 25])
+def test_profiles_have_room_for_many_clusters(tmp_path, k):
+    ax = plots.membership_profiles(np.random.default_rng(1).dirichlet(np.full(k, 0.1), 60))
+    plots.save(ax, tmp_path / "plot.png")
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= 0 and legend.y1 <= ax.get_figure().bbox.y1

@@ -292,7 +292,7 @@ def test_a_posterior_gives_intervals_of_the_entropy(run, tmp_path):
         ("row,cluster_0\n", [], 1, "memberships.csv is not what a fit writes"),
         ("row,cluster_0\n0,0.5\n", [], 1, "does not sum to 1 in 1 row"),
         ("row,cluster_0\n0,1\n", ["--id", "row"], 2, "--id and --drop-missing are about TABLE"),
-        ("row,cluster_0\n0,1\n", ["--out", "{folder}"], 2, "exists already"),
+        ("row,cluster_0\n0,1\n", ["--out", "{folder}"], 2, "is a folder"),
         ("row,cluster_0\n0,1\n", ["{folder}/memberships.csv"], 1, "holds no saved model"),
     ],
 )
@@ -373,7 +373,9 @@ def test_units_are_remarked_on_or_standardised(run, small):
     X = (X - X.mean()) / X.std(ddof=0)
     shares = FuzzyCMeans(2, random_state=0).fit(X).predict_proba(X)
     assert found["methods"][0]["partition_coefficient"] == pytest.approx((shares**2).sum(1).mean())
-    assert units.standardised(pd.DataFrame({"c": [2.0, 2.0]}))["c"].tolist() == [0, 0]
+    flat = pd.DataFrame({"c": [2.0] * 7, "d": [0.1] * 7, "e": range(7)})  # the mean of 7 times 0.1 is not 0.1
+    assert not units.standardised(flat)[["c", "d"]].to_numpy().any()
+    assert units.units_apart(flat) is None
 
 
 def test_a_method_that_fails_is_a_line(run, small, monkeypatch):
@@ -401,6 +403,7 @@ def test_a_method_that_fails_is_a_line(run, small, monkeypatch):
         (["--methods", "gmm,dbscan"], "--methods has 'dbscan': choose from gmm, soft-kmeans, fuzzy"),
         (["--methods", "gmm,gmm"], "--methods is 'gmm,gmm': name each method once"),
         (["--methods", ""], "--methods is ''"),
+        (["--methods", "gmm,bottleneck", "--standardise"], "--standardise leaves negative numbers, and bottleneck"),
         (["--out", "{folder}"], "exists already"),
     ],
 )
@@ -427,6 +430,25 @@ def test_an_interrupt_leaves_nothing_half_written(run, small, folder, monkeypatc
     assert (code, printed) == (130, "")
     assert shown.endswith("interrupted\n")
     assert entries(small.parent) == {"small.csv", "fit"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ambiguity", "{0}/fit", "--out", "{0}/fit"], "fit is a folder, and --out is a CSV file to write"),
+        (["predict", "{0}/fit", "{0}/small.csv", "--out", "{0}/fit"], "fit is a folder, and --out is a CSV file"),
+        (["compare", "{0}/small.csv", "--components=2", "--out", "{0}/small.csv"], "small.csv is a file, and --out is"),
+        (["fit", "{0}/small.csv", "--components=2", "--out", "{0}/small.csv"], "small.csv is a file, and --out is"),
+    ],
+    ids=["ambiguity", "predict", "compare", "fit"],
+)
+def test_force_replaces_like_by_like(run, small, folder, arguments, words):
+    """A table in the place of a fit, or a folder in that of the rows, is a slip that nothing brings back."""
+    before = small.read_bytes()
+    code, printed, shown = run(*(each.format(small.parent) for each in arguments), "--force", "--quiet")
+    assert (code, printed, shown.count("\n")) == (2, "", 1)
+    assert words in shown
+    assert (small.read_bytes(), (folder / "fit.json").is_file()) == (before, True)
 
 
 # --- how it looks

@@ -1,6 +1,7 @@
 """The estimator: scikit-learn's surface, its figures, its path, options, and what bad input ends in."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -308,3 +309,10 @@ def test_the_information_plane_draws_the_path(path):
     assert plots.information_plane(path, ax=ax) is ax
     with pytest.raises(OptionError, match="path is a dict"):
         plots.information_plane({})
+
+
+def test_numbers_beside_each_other_in_the_information_plane_are_all_written():
+    """Of clusters that keep hardly more, and of rows far more, than fewer do."""
+    plane = {"information_x": [2.0, 1.0, 0.5], "information_y": [0.5, 0.499, 0.4], "n_clusters_used": [4, 3, 2]}
+    path = SimpleNamespace(information=0.5, suggested=None, kinks=None, **{k: np.array(v) for k, v in plane.items()})
+    assert [text.get_text() for text in plots.information_plane(path).texts] == ["2", "3", "4"]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
 import bayessoft as bs
@@ -60,8 +61,11 @@ def test_float32_comes_near(name):
         (np.where(R > 0.9, np.nan, R), "NaN or infinite"),
         (R.argmax(1), r"of labels, numpy.eye\(k\)\[labels\]"),
         (np.empty((0, 3)), "shape"),
+        (csr_array(np.eye(4)), r"(memberships|first) is sparse.*\.toarray\(\)"),
+        ([["a", "b"]], "^(memberships|first) holds text"),
+        (R[:, :2], "where the rest is noise, add it as one more column"),
     ],
-    ids=["negative", "sum", "nan", "labels", "empty"],
+    ids=["negative", "sum", "nan", "labels", "empty", "sparse", "text", "noise"],
 )
 def test_what_are_no_memberships_is_refused(name, wrong, words):
     with pytest.raises(DataError, match=words):
@@ -156,6 +160,8 @@ def test_xie_beni_refuses():
     for wrong in (np.zeros((2, D)), np.full((K, D), np.nan), "middle"):
         with pytest.raises(DataError, match="centers"):
             bs.xie_beni(X, R, wrong)
+    with pytest.raises(DataError, match="centers lie so far out"):
+        bs.xie_beni(X, np.full((N, 2), 0.5), np.outer([-1e200, 1e200], np.ones(D)))
     with pytest.raises(DataError, match="one cluster only"):
         bs.xie_beni(X, np.ones((N, 1)))
 
@@ -239,3 +245,47 @@ def test_overlap_refuses(fitted):
             bs.overlap(wrong)
     with pytest.raises(OptionError, match="n is 0"):
         bs.overlap(fitted, n=0)
+
+
+def test_columns_of_one_value_do_not_scatter_whatever_their_rounding():
+    """Weighted means of 0.1 are not 0.1, and what that leaves is no direction in which rows scatter."""
+    flat = np.full((N, 1), 0.1)
+    scatter = bs.soft_scatter(np.hstack([X, flat]), R, W)
+    for part in (scatter.pooled, scatter.between, scatter.total):
+        assert not part[-1].any() and not part[:, -1].any()
+    for kind, wrong in (("determinant", np.hstack([X, flat])), ("trace", flat)):
+        with pytest.raises(DataError, match="do not scatter"):
+            bs.fisher_ratio(wrong, R, W, kind=kind)
+    assert np.isnan(bs.fisher_ratio(flat, R, pairs=True)[0, 1])
+    apart = flat + np.arange(N)[:, None] % 2  # two points
+    assert bs.fisher_ratio(apart, np.eye(2)[np.arange(N) % 2], W) == np.inf
+    assert bs.xie_beni(apart, np.eye(2)[np.arange(N) % 2], sample_weight=W) == 0
+
+
+@pytest.mark.parametrize("unit", [1e-160, 1e160])
+@pytest.mark.parametrize("measure", [bs.fisher_ratio, bs.soft_scatter, bs.xie_beni])
+def test_units_whose_squares_no_float_holds_are_refused(measure, unit):
+    frame = pd.DataFrame(X, columns=list("xyz")).assign(y=lambda frame: frame["y"] * unit)
+    with pytest.raises(DataError, match="column 'y' spans .* cannot hold its squares: rescale the column"):
+        measure(frame, R)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-6, 1e100, 1e290])
+def test_the_unit_of_weights_counts_only_for_copies(unit):
+    """Below 1 a row is there once; from 1e6 on all pairs of copies together hardly differ from all pairs."""
+    large = np.full(N, 1e6 if unit > 1 else 0.5)
+    for dtype in (np.float64, np.float32):
+        found, expected = (bs.soft_silhouette(X.astype(dtype), R, w).mean for w in (np.full(N, unit), large))
+        assert found == pytest.approx(expected, abs=1e-6)
+    hard = np.eye(K)[R.argmax(1)]
+    for adjusted in (True, False):
+        found, expected = (bs.soft_rand(R, hard, w, adjusted) for w in (np.full(N, unit), large))
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_rand_of_singles_and_of_one_cluster_is_1_whatever_rounding_leaves():
+    for seed in range(20):
+        w = np.random.default_rng(seed).random(300)
+        for same in (np.eye(300), np.ones((300, 1)), np.eye(2)[np.zeros(300, int)]):
+            assert bs.soft_rand(same, same, w) == 1
+        assert bs.soft_rand(np.eye(300), np.ones((300, 1)), w) == pytest.approx(0, abs=1e-12)

@@ -122,6 +122,9 @@ def test_rows_labels_and_legend():
     np.testing.assert_array_equal(drawn, np.vstack([X[0::2, :2], X[1::2, :2]]))
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["cluster 0  25.0%", "cluster 1  75.0%", "in doubt"]
+    odd = plots.memberships(model(feature_names_in_=np.array(["price $a$", "\\$\\frac$", "l" * 60])), X, columns=[1, 2])
+    odd.get_figure().canvas.draw()  # \frac by itself is no mathematics
+    assert (odd.get_xlabel(), len(odd.get_ylabel())) == ("\\$\\frac$", canvas.LETTERS)
 
 
 def test_of_many_clusters_the_largest_are_named():

@@ -134,6 +134,16 @@ def test_rows_are_drawn_with_their_weights():
     assert all(len(np.unique(rows, axis=0)) < 100 for rows, _ in Weighty.seen[1:])  # drawn with replacement
 
 
+def test_rows_count_by_their_weights_in_the_summary():
+    w = np.r_[np.zeros(40), np.arange(1.0, 81)]
+    found = stability(GaussianMixture(2, covariance_type="diag", random_state=0), X, resamples=3, sample_weight=w)
+    counted = found.rows.loc[found.rows.index.repeat(w.astype(int)), ["membership_change", "label_change"]]
+    table = found.summary()
+    np.testing.assert_allclose(table.loc["change"], counted.mean(), rtol=1e-12)
+    np.testing.assert_array_equal(table.loc["largest change"], counted.max())
+    assert found.rows["membership_change"].mean() != pytest.approx(table.loc["change", "soft"], rel=1e-3)
+
+
 class Failing(Still):
     def fit(self, X, y=None):
         if len(np.unique(X, axis=0)) < len(X):
@@ -157,6 +167,17 @@ def test_refusals():
     with pytest.raises(ValueError, match="a row came twice") as caught:
         stability(Failing(), X)
     assert caught.value.__notes__ == ["in refit 1 of 20, to resampled rows"]
+    with pytest.raises(OptionError, match="conclusion is 3"):
+        stability(Still(), X, 3)
+    for wrong, words in (
+        (None, "conclusion gave None: return a number"),
+        ("many", "conclusion gave a str that is not of numbers"),
+        (pd.Series([1.0, 2.0], ["a", "a"]), "conclusion gave 'a' twice"),
+    ):
+        with pytest.raises(DataError, match=words):
+            stability(Still(), X, lambda X, r, wrong=wrong: wrong, resamples=2)
+    nullable = pd.Series([1.0, 2.0], dtype="Float64")
+    assert stability(Still(), X, lambda X, r: nullable, resamples=2).conclusions.shape == (2, 6)
     with pytest.raises(DataError, match="shape \\(120, 3\\)"):
         stability(Still(), X, lambda X, r: r)
     sizes = iter([2, 2, 3, 3, 3, 3])
