@@ -53,7 +53,7 @@ class Status(Enum):
     )
     COLLAPSED = (
         "a component collapsed onto too few rows: set reg_covar above 0 or prior='weak' (of the family, where it is an "
-        "object), use fewer components, or a simpler covariance_type"
+        "object), use fewer components, or a simpler covariance_type; of soft k-means, pass a number as beta"
     )
     NON_FINITE = (
         "the objective is not finite: look for extreme rows, rescale the columns, or, of a mixture, set prior='weak'"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances
 
 from bayessoft.core.capacity import Several
 from bayessoft.core.demand import SLACK
@@ -38,6 +39,7 @@ __all__ = [
     "choose_engine",
     "columns_kept",
     "constraint_of",
+    "distances",
     "engine_class",
     "enough_rows",
     "forget",
@@ -214,6 +216,12 @@ def centres_given(init: Any, k: int, d: int) -> Float[np.ndarray, "k d"]:
     centres = _shaped("init", init, (int(k), d))
     assert centres is not None
     return centres
+
+
+def distances(values: Float[np.ndarray, "n d"], centres: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "n k"]:
+    """Give the Euclidean distance of each row from each centre, in the dtype of the rows."""
+    middle = centres.astype(np.float64).mean(0)  # products about it keep digits far from the origin
+    return pairwise_distances(values - middle, centres - middle).astype(values.dtype)
 
 
 def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:

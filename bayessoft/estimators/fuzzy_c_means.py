@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.metrics import pairwise_distances
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -19,6 +18,7 @@ from bayessoft.estimators.base import (
     above,
     centres_given,
     columns_kept,
+    distances,
     enough_rows,
     forget,
     names_of,
@@ -253,10 +253,7 @@ class FuzzyCMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixi
 
     def transform(self, X: Any) -> Float[np.ndarray, "n k"]:
         """Give the Euclidean distance of each row from each centre."""
-        values = self._known(X)
-        middle = self.cluster_centers_.astype(np.float64).mean(0)  # products about it keep digits far from the origin
-        own, centres = (points.astype(np.float64) - middle for points in (values, self.cluster_centers_))
-        return pairwise_distances(own, centres).astype(values.dtype)
+        return distances(self._known(X), self.cluster_centers_)
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a new folder, which `bayessoft.load` reads.

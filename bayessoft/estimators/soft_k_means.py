@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from bayessoft.data.rows import Rows
 from bayessoft.errors import OptionError
 from bayessoft.estimators import posterior
-from bayessoft.estimators.base import centres_given, constraint_of
+from bayessoft.estimators.base import centres_given, constraint_of, distances
 from bayessoft.estimators.mixture_estimator import MixtureEstimator
 from bayessoft.families.radial import Radial
 from bayessoft.families.weights import Equal
@@ -26,6 +26,7 @@ from bayessoft.posteriors import Point
 
 __all__ = ["SoftKMeans"]
 
+BATCH = 1 << 16  # rows whose distances are computed together
 RATE = 1.2  # factor by which annealing raises the inverse temperature
 
 
@@ -155,7 +156,9 @@ class SoftKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         return Mixture(int(self.n_clusters), family, Equal(), constraint_of(self.sizes))
 
     def _engine(self) -> Annealing:
-        rate = RATE if self.anneal is True else None if self.anneal is False else self.anneal
+        rate = self.anneal
+        if isinstance(rate, (bool, np.bool_)):
+            rate = RATE if rate else None
         way = "k-means++" if not isinstance(self.init, str) else self.init
         return Annealing(self.max_iter, self.tol, self.n_init, way, rate)
 
@@ -166,7 +169,7 @@ class SoftKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         if isinstance(self.init, str):
             return Given()
         means = centres_given(self.init, self.n_clusters, d)
-        if self.anneal is not False:
+        if self._engine().rate is not None:
             raise OptionError("annealing begins with all centres in one place: leave out init or anneal")
         return Given(None, {"means": means})
 
@@ -176,10 +179,10 @@ class SoftKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     def _learned(self, fit: Fit, data: Rows) -> dict[str, Any]:
         found = posterior.centre(fit)[1]
         centers = found["means"].astype(data.values.dtype)
-        nearest = pairwise_distances_argmin_min(data.values, centers)[1].astype(np.float64)
+        nearest = [distances(data.values[some], centers).min(1) for some in gen_batches(data.n, BATCH)]
         family: Any = fit.mixture.family
         learned = {"cluster_centers_": centers, "beta_": float(family.beta or found["beta"])}
-        learned["inertia_"] = float(data.weights @ nearest**2)
+        learned["inertia_"] = float(data.weights @ np.concatenate(nearest).astype(np.float64) ** 2)
         if isinstance(fit.posterior, Point) and fit.posterior.path is not None:
             learned["annealing_"] = fit.posterior.path
         return learned
@@ -191,4 +194,4 @@ class SoftKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     def transform(self, X: Any) -> Float[np.ndarray, "n k"]:
         """Give the Euclidean distance of each row from each centre."""
         check_is_fitted(self, "fit_")
-        return pairwise_distances(self._known(X).values, self.cluster_centers_)
+        return distances(self._known(X).values, self.cluster_centers_)

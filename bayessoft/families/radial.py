@@ -30,6 +30,7 @@ UPDATES = ("weiszfeld", "mean")
 SPHERICAL = STRUCTURES["spherical"]
 SAFE = 4e6  # squared distance from the origin over a squared length that matters, up to which products keep 9 digits
 NEAR = 1e-7  # share of the rows' spread within which a row lies on a centre
+ROUNDED = 64  # times rounding, of rows with a spread of 1: how far from centres rows are that lie there but for it
 
 
 def squares_safe(length: Array, radius: Array) -> Array | bool:
@@ -202,8 +203,17 @@ class Radial(SweptFamily):
             return Centres(means, jnp.asarray(self.beta, statistics.weight.dtype))
         grown = self._grown(statistics, step) if self.squared or self.stepwise else 0.0
         d = step.shape[1]
-        distance = jnp.maximum(jnp.sum(statistics.distance + grown), least)
+        rounding = jnp.maximum(least * statistics.distance.sum(), jnp.finfo(least.dtype).tiny ** 0.5)
+        distance = jnp.maximum(jnp.sum(statistics.distance + grown), rounding)
         return Centres(means, (d / 2 if self.squared else d) * statistics.weight.sum() / distance)
+
+    def collapsed(self, parameters: Centres) -> Array | bool:
+        """Tell whether all rows lie on centres but for rounding, so that the most likely rate has no bound."""
+        if self.beta is not None:
+            return False
+        rate, d = jnp.asarray(parameters.beta), parameters.means.shape[1]
+        length = jnp.sqrt(d / (2 * rate)) if self.squared else d / rate
+        return length < ROUNDED * jnp.finfo(rate.dtype).eps
 
     def placed(self, means: Array, beta: Array) -> Centres:
         """Give components with these centres, and this rate."""

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from bayessoft.core.assign import Beside, assign
 from bayessoft.core.dual import reach
 from bayessoft.core.sweep import Tiles, over_tiles
-from bayessoft.errors import OptionError
+from bayessoft.errors import DataError, OptionError
 from bayessoft.families.family import SweptFamily, pytree
-from bayessoft.inference.em import EM, RUNNING, EMState
+from bayessoft.inference.em import COLLAPSED, EM, RUNNING, EMState
 from bayessoft.inference.engine import Climber, Problem, whole
 from bayessoft.inference.priced import bounded, certified
 from bayessoft.inference.seeding import by_evidence, joined, known_init, seeded_centres
@@ -32,6 +32,7 @@ BELOW = 0.8  # share of the first critical inverse temperature that annealing be
 NUDGE = 0.01  # in standardised units: what moves centres that lie together apart at each level
 LEVEL = 100  # most steps at a level but the last
 LOOKED = 500.0  # times tol: a bound of the change of memberships above which nobody looks at them
+STILL = 8  # times rounding: moves of the centres that are none
 LEVELS = 16  # numbers of levels are rounded up to a multiple of this, so that few programs are compiled
 
 
@@ -204,6 +205,8 @@ class Annealing(Climber):
             return np.array(first)[:, None], 1
         if self.rate is None:
             return np.full((len(found), 1), family.beta), 1
+        if not problem.frame.varies.any():
+            raise DataError("all rows are equal, so that no inverse temperature parts centres: leave out anneal")
         low = BELOW * family.critical(x, w)
         levels = 1 + max(0, int(np.ceil(np.log(family.beta / low) / np.log(self.rate))))
         rising = np.full(-(-levels // LEVELS) * LEVELS, family.beta)
@@ -224,7 +227,7 @@ class Annealing(Climber):
         now = jnp.log(em.weights), em.parameters, after.prices
         bound = _bound(family, state.before, now, rows, em.bounds)
         change = lax.cond(
-            bound < LOOKED * state.tol,
+            (bound <= LOOKED * state.tol) | _still(state.before[1].means, em.parameters.means, rows.radius),
             lambda: largest_change(mixture.family, state.before, now, rows),
             lambda: jnp.ones_like(bound),
         )
@@ -233,6 +236,7 @@ class Annealing(Climber):
         over = settled | (state.steps + 1 >= jnp.where(last, state.most, LEVEL))
         code = jnp.where(over & last, jnp.where(settled, SETTLED, EXHAUSTED), RUNNING)
         code = jnp.where(after.code != RUNNING, after.code, code.astype(state.code.dtype))
+        code = jnp.where(family.collapsed(after.parameters), COLLAPSED, code)
         path = state.path.at[level].set(em.parameters.means)
         # The next level: centres that lie together are moved apart, and the objective is another one.
         up = over & ~last
@@ -258,6 +262,11 @@ def _bound(family: Any, before: Any, now: Any, rows: Tiles, bounds: Any) -> Arra
     if prices is not None:
         most = most + jnp.sum(reach(rows, bounds) * jnp.abs(jnp.atleast_2d(prices - old_prices)), 0).max()
     return most / 2
+
+
+def _still(before: Array, now: Array, radius: Array) -> Array:
+    """Tell whether centres moved by rounding alone, which times a large inverse temperature bounds nothing."""
+    return jnp.abs(now - before).max() <= STILL * jnp.finfo(now.dtype).eps * radius
 
 
 def largest_change(family: SweptFamily, before: Any, now: Any, rows: Tiles) -> Array:

@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import bayessoft as bs
 from bayessoft import plots
-from bayessoft.errors import OptionError
+from bayessoft.errors import DataError, FitError, OptionError
 
 IRIS = load_iris(as_frame=True).data
 BLOBS, TRUTH = make_blobs(120, centers=[[0, 0], [8, 0], [0, 9]], random_state=0)
@@ -132,6 +132,31 @@ def test_sizes_and_names(tmp_path):
 def test_it_stands_in_a_pipeline():
     labels = make_pipeline(StandardScaler(), bs.SoftKMeans(3, random_state=0)).fit_predict(BLOBS)
     assert len(set(zip(labels, TRUTH, strict=True))) == 3
+
+
+def test_far_from_the_origin():
+    start = np.array([[0.0, 0.0], [8.0, 0.0], [0.0, 9.0]])
+    near, far = (bs.SoftKMeans(3, 1.0, init=start + by).fit(BLOBS + by) for by in (0, 1e8))
+    assert far.inertia_ == pytest.approx(near.inertia_, rel=1e-6)  # rows themselves are rounded to 1e-8
+    np.testing.assert_allclose(far.transform(BLOBS + 1e8), near.transform(BLOBS), atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_on_their_centres_have_no_most_likely_inverse_temperature(metric, dtype):
+    x = np.repeat(BLOBS[:3].astype(dtype), 4, axis=0)
+    with pytest.raises(FitError, match="collapsed") as caught:
+        bs.SoftKMeans(3, metric=metric, init=x[::4]).fit(x)
+    assert "pass a number as beta" in str(caught.value)
+    found = bs.SoftKMeans(3, 1e6, metric=metric, init=x[::4]).fit(x)
+    np.testing.assert_allclose(found.cluster_centers_, x[::4], rtol=1e-6)
+    with pytest.raises(DataError, match="all rows are equal"):
+        bs.SoftKMeans(2, 1.0, metric=metric, anneal=np.True_).fit(np.ones((5, 2), dtype))
+
+
+def test_nothing_left_to_do_is_converged():
+    """However large the inverse temperature is that rounding is multiplied by."""
+    assert bs.SoftKMeans(3, 1e8, init=[[0, 0], [8, 0], [0, 9]], tol=1e-10).fit(BLOBS).converged_
 
 
 @pytest.mark.parametrize(
