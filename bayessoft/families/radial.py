@@ -144,18 +144,26 @@ class Radial(SweptFamily):
         return "scale"
 
     def tile_rows(self, k: int, d: int) -> int:
-        return rows_of_a_tile(d + 2 + k, 512)
+        return rows_of_a_tile(2 * (d + k), 256)
 
     def safe(self, parameters: Centres, radius: Array) -> Array | bool:
         beta = stop_gradient(parameters.beta)
         return squares_safe(1 / jnp.sqrt(2 * beta) if self.squared else 1 / beta, radius)
 
-    def tile_features(self, parameters: Centres, x: Array, fast: bool) -> tuple[Array, Array]:
+    def tile_features(self, parameters: Centres, x: Array, fast: bool) -> Any:
+        """Give the rows, and their (squared) distances from centres; from the origin, where products tell the rest."""
+        if fast and self.squared:
+            return x, jnp.sum(x * x, 0)
         found = squares(parameters.means, x, fast)
         return x, found if self.squared else jnp.sqrt(found)
 
-    def tile_log_density(self, parameters: Centres, features: tuple[Array, Array], fast: bool) -> Array:
-        return self._log_normaliser(parameters.beta, len(features[0])) - parameters.beta * features[1]
+    def tile_log_density(self, parameters: Centres, features: Any, fast: bool) -> Array:
+        means, beta = parameters.means, parameters.beta
+        constant = self._log_normaliser(beta, means.shape[1])
+        if fast and self.squared:
+            corner = constant - beta * jnp.sum(means**2, 1, keepdims=True)
+            return einsum("kd,dt->kt", 2 * beta * means, features[0]) + corner - beta * features[1]
+        return constant - beta * features[1]
 
     def _log_normaliser(self, beta: Any, d: int) -> Any:
         """Give minus the log of the integral of ``exp(-beta d)``."""
@@ -163,7 +171,10 @@ class Radial(SweptFamily):
             return 0.5 * d * jnp.log(beta / jnp.pi)
         return d * jnp.log(beta) + gammaln(d / 2) - gammaln(1.0 * d) - jnp.log(2.0) - 0.5 * d * jnp.log(jnp.pi)
 
-    def tile_statistics(self, parameters: Centres, features: tuple[Array, Array], r: Array, fast: bool) -> Any:
+    def tile_statistics(self, parameters: Centres, features: Any, r: Array, fast: bool) -> Any:
+        if fast and self.squared:
+            x, square = features
+            return r.sum(1), einsum("kt,dt->kd", r, x), einsum("kt,t->k", r, square)
         x, distance = stop_gradient(features)
         means = stop_gradient(parameters.means)
         on = (distance <= NEAR) & self.stepwise
@@ -175,8 +186,13 @@ class Radial(SweptFamily):
         return r.sum(1), pulls.sum(1), jnp.sum(r * on, 1), first, jnp.sum(r * distance, 1)
 
     def collect(self, parameters: Centres, total: Any, fast: bool) -> RadialSums:
-        weight, pull, held, first, distance = total
         means = stop_gradient(parameters.means)
+        if fast and self.squared:
+            weight, first, second = total
+            first = first - weight[:, None] * means
+            distance = second - jnp.sum(means * (2 * first + weight[:, None] * means), 1)
+            return RadialSums(weight, weight, jnp.zeros_like(weight), first, jnp.maximum(distance, 0), means)
+        weight, pull, held, first, distance = total
         return RadialSums(weight, pull, held, first - pull[:, None] * means if fast else first, distance, means)
 
     def statistics_log_density(self, parameters: Centres, statistics: RadialSums) -> Array:

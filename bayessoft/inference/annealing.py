@@ -240,8 +240,7 @@ class Annealing(Climber):
         path = state.path.at[level].set(em.parameters.means)
         # The next level: centres that lie together are moved apart, and the objective is another one.
         up = over & ~last
-        key, means = jax.random.fold_in(jax.random.wrap_key_data(state.key), level), after.parameters.means
-        means = means + jnp.where(up, NUDGE, 0) * jax.random.normal(key, means.shape, means.dtype)
+        means = lax.cond(up, lambda: _nudged(state.key, level, after.parameters.means), lambda: after.parameters.means)
         after = replace(after, parameters=replace(after.parameters, means=means))
         after = replace(after, objective=jnp.where(up, -jnp.inf, after.objective))
         after = replace(after, code=jnp.full_like(after.code, RUNNING))
@@ -253,6 +252,12 @@ class Annealing(Climber):
     def finished(state: AnnealingState) -> Array:
         """Tell whether the memberships settled at the last level, or the step failed."""
         return state.code != RUNNING
+
+
+def _nudged(key: Array, level: Array, means: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    """Move centres apart that lie together."""
+    own = jax.random.fold_in(jax.random.wrap_key_data(key), level)
+    return means + NUDGE * jax.random.normal(own, means.shape, means.dtype)
 
 
 def _bound(family: Any, before: Any, now: Any, rows: Tiles, bounds: Any) -> Array:

@@ -301,8 +301,9 @@ def _spread(rows: Tiles) -> Array:
 
 def _laid(model: FuzzyModel, k: int, values: np.ndarray, weights: np.ndarray, frame: Affine) -> Tiles:
     """Lay rows in original units out in tiles, standardised."""
-    width = model.structure.width(k, values.shape[1])
-    return tiles(values, weights, values.dtype, rows_of_a_tile(width + k, 512), frame.apply)
+    d = values.shape[1]
+    width = max(model.structure.width(k, d) + k, 2 * (d + k))
+    return tiles(values, weights, values.dtype, rows_of_a_tile(width, 256), frame.apply)
 
 
 def _unit(frame: Affine) -> float:
