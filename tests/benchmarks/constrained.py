@@ -12,7 +12,7 @@ from tests.benchmarks.protocol import PAIRS, Check, Report, Spread, alternating,
 
 PEERS = ("k-means-constrained",)
 ROWS, COLUMNS, ITERATIONS = 10_000, 10, 100
-BETA = 20.0  # memberships of most rows are all but hard, and those between clusters let centres pass each other
+BETA = 20.0  # soft enough for centres to pass each other, hard enough for memberships to tell labels
 BOUNDS = ((10, 900, 1100), (100, 90, 110))
 QUICK = ((3, 90, 110), (10, 20, 40))  # of 300 rows
 
