@@ -42,8 +42,7 @@ __all__ = [
 RUNNING, CONVERGED, FELL, NON_FINITE = range(4)
 WIDTH = 8  # cells of a chunk: of 4, 8 and 16 the fastest, measured at 10 and 20 clusters
 FULL = 0.3  # share of cells above 0 from which a product of full matrices is the faster one, measured
-RELAXED = 1.9  # longest step, of 2 below which it goes down near a minimum
-GROWTH = 1.1  # of the step, from one iteration to the next
+FAR = 4.0  # times as far as plain steps, at most, at first; and what that bound grows and shrinks by
 
 
 @pytree()
@@ -216,12 +215,18 @@ def iterate(
 @pytree()
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Memberships `r` to go on from, those of a plain step to go back to, and the least Lagrangian so far."""
+    """Memberships `r` to go on from, and those of the last plain step; how, and the Lagrangian before it.
+
+    Of every three steps two are plain, `turn` 0 and 1, and lead from log memberships `origin` to a third, turn 2, at
+    memberships that they foretell, up to `most` times as far.
+    """
 
     r: Float[Array, "n k"]
     plain: Float[Array, "n k"]
+    origin: Float[Array, "n k"]
     value: Array
-    step: Array
+    most: Array
+    turn: Array
     code: Array
     count: Array
     rise: Array
@@ -234,9 +239,9 @@ def solve(
 
     Notes
     -----
-    Steps are lengthened, in log memberships, up to 1.9 times, which nearly halves their number: below 2 they still go
-    down near a minimum. Where the Lagrangian rises all the same, the plain step is taken instead (Salakhutdinov and
-    Roweis, 2003, adaptive overrelaxed bound optimisation). A plain step never raises it, so one that does ends this.
+    Two plain steps foretell where the slowest change leads, and a third step starts there (Varadhan and Roland,
+    *Scandinavian Journal of Statistics* 35, 2008, scheme S3, in log memberships). Where the Lagrangian is higher there,
+    it goes on from the plain steps instead. A plain step never raises it, so one that does ends this.
     """
     eps = jnp.finfo(start.dtype).eps
 
@@ -244,21 +249,22 @@ def solve(
         value, after = iterate(of, d, state.r, beta, alpha, hard)
         rise = value - state.value
         size = 1 + jnp.abs(value)
-        lengthened = state.step > 1
-        back = lengthened & ~(rise <= 64 * eps * size)
+        foretold = state.turn == 2
+        back = foretold & ~(rise <= 64 * eps * size)
         moved = jnp.max(jnp.where(of.weights > 0, jnp.abs(after - state.r).max(1), 0))
-        ends = ((moved < tol, CONVERGED), (~lengthened & (rise > jnp.sqrt(eps) * size), FELL))
+        ends = ((moved < tol, CONVERGED), (~foretold & (rise > jnp.sqrt(eps) * size), FELL))
         code = state.code
         for happened, end in (*ends, (~jnp.isfinite(value), NON_FINITE)):
             code = jnp.where(happened & ~back, end, code)
-        step = jnp.where(back | hard, 1.0, jnp.minimum(state.step * GROWTH, RELAXED)).astype(value.dtype)
-        further = jax.nn.softmax(log(state.r) + step * (log(after) - log(state.r)), axis=1)
-        onward = jnp.where((step > 1) & (code == RUNNING), further, after)
+        ahead = (state.turn == 1) & (code == RUNNING)
+        further = lax.cond(ahead, lambda: _foretold(of, state, after), lambda: after)
         return _State(
-            jnp.where(back, state.plain, onward),
+            jnp.where(back, state.plain, further),
             jnp.where(back, state.plain, after),
+            jnp.where(state.turn == 0, log(state.r), state.origin),
             jnp.where(back, state.value, value),
-            step,
+            jnp.where(back, jnp.maximum(state.most / FAR, 1), jnp.where(foretold, state.most * FAR, state.most)),
+            jnp.where(hard, 0, (state.turn + 1) % 3),
             code,
             state.count + 1,
             jnp.where(back, state.rise, rise),
@@ -267,12 +273,23 @@ def solve(
     def going(state: _State) -> Array:
         return (state.code == RUNNING) & (state.count < max_iter)
 
-    zero, one = jnp.zeros((), start.dtype), jnp.ones((), start.dtype)
-    first = _State(start, start, jnp.full_like(zero, jnp.inf), one, *(jnp.zeros((), jnp.int32),) * 2, zero)
+    zero, none = jnp.zeros((), start.dtype), jnp.zeros((), jnp.int32)
+    first = _State(start, start, log(start), zero + jnp.inf, zero + FAR, none, none, none, zero)
     last = lax.while_loop(going, body, first)
     joint = of.sums(last.plain, d)
     entropy, equivocation, information = amounts(of, last.plain, joint)
     return Solution(last.plain, joint, entropy, equivocation, information, last.code, last.count, last.rise)
+
+
+def _foretold(of: Channel, state: _State, after: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """Give the memberships that two plain steps, the second of which leads to `after`, point to."""
+    first = log(state.r) - state.origin
+    bend = log(after) - log(state.r) - first
+    measure = of.weights[:, None] * after
+    tiny = jnp.finfo(after.dtype).tiny
+    length = jnp.sqrt(jnp.sum(measure * first**2) / jnp.maximum(jnp.sum(measure * bend**2), tiny))
+    length = jnp.clip(length, 1, state.most)
+    return jax.nn.softmax(state.origin + 2 * length * first + length**2 * bend, axis=1)
 
 
 def amounts(of: Channel, r: Float[Array, "n k"], joint: Float[Array, "d k"]) -> tuple[Array, Array, Array]:

@@ -159,7 +159,7 @@ def run(quick: bool) -> Report:
         [
             f"The first call, which compiles, took {compiling:.1f} s. Iterations are those of the path, without those "
             "of the starts. What makes the ratio are products that look up the cells above 0 alone, and steps "
-            "lengthened up to 1.9 times: against sparse products only the latter is left.",
+            "that two others foretell: against sparse products only the latter are left.",
         ],
     )
 

@@ -1511,7 +1511,7 @@ FAULTS += tuple(
             taking(lambda of, *rest: (replace(of, weights=of.weights * 0 + 1 / len(of.weights)), *rest)),
         ),
         (
-            "lengthened_steps_end_where_plain_ones_do",
+            "foretold_steps_end_where_plain_ones_do",
             {},
             "log",
             "logs of memberships cut off at a hundredth",
