@@ -47,6 +47,21 @@ def test_it_finds_what_r_finds():
     )
 
 
+@pytest.mark.parametrize(
+    ("m", "objective", "coefficient"),
+    [
+        (1.3, 77.37077627720886, 0.9618639522448563),
+        (2.5, 43.54158517832168, 0.6549336166587506),
+        (4.0, 11.531636183750102, 0.45370597091908377),
+    ],
+)
+def test_it_finds_what_scikit_fuzzy_finds(m, objective, coefficient):
+    """scikit-fuzzy 0.5.0, ``cmeans`` with ``error=1e-12``, from the memberships of the same centres: iris."""
+    model = bs.FuzzyCMeans(3, m=m, init=IRIS.to_numpy()[::50], tol=1e-9, max_iter=1000).fit(IRIS)
+    assert model.objective_ == pytest.approx(objective, rel=1e-6)
+    assert bs.partition_coefficient(model.responsibilities_) == pytest.approx(coefficient, rel=1e-6)
+
+
 def test_it_has_what_k_means_has():
     model = bs.FuzzyCMeans(3, random_state=0).fit(IRIS)
     np.testing.assert_allclose(model.predict_proba(IRIS), model.responsibilities_, atol=1e-12)
