@@ -49,13 +49,13 @@ def pytest_collection_modifyitems(config, items):
     compiling = [item for item in items if item.path.name not in COMPUTING and item.get_closest_marker("statistical")]
     if PART:
         part, parts = map(int, PART.split("/"))
-        kept = compiling[part::parts]
+        kept = set(compiling[part::parts])
     elif any(item.path.name == "test_compiling.py" for item in items):
-        kept = [item for item in items if item not in set(compiling)]
+        kept = set(items).difference(compiling)
     else:
         return
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ RUNNING, CONVERGED, FELL, NON_FINITE = range(4)
 WIDTH = 8  # cells of a chunk: of 4, 8 and 16 the fastest, measured at 10 and 20 clusters
 FULL = 0.3  # share of cells above 0 from which a product of full matrices is the faster one, measured
 FAR = 4.0  # times as far as plain steps, at most, at first; and what that bound grows and shrinks by
+FURTHEST = FAR**10  # what it grows to, so that it comes down again
 
 
 @pytree()
@@ -263,7 +264,7 @@ def solve(
             jnp.where(back, state.plain, after),
             jnp.where(state.turn == 0, log(state.r), state.origin),
             jnp.where(back, state.value, value),
-            jnp.where(back, jnp.maximum(state.most / FAR, 1), jnp.where(foretold, state.most * FAR, state.most)),
+            jnp.clip(jnp.where(back, state.most / FAR, jnp.where(foretold, state.most * FAR, state.most)), 1, FURTHEST),
             jnp.where(hard, 0, (state.turn + 1) % 3),
             code,
             state.count + 1,

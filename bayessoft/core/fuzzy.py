@@ -83,7 +83,8 @@ class FuzzyModel:
             peak = logits.max(0)
             unnormalised = jnp.exp(logits - peak)
             total = unnormalised.sum(0)
-            return unnormalised / total, unnormalised / total, -self.strength * (peak + jnp.log(total))
+            shares = unnormalised / total
+            return shares, shares, -self.strength * (peak + jnp.log(total))
         square = jnp.maximum(square, jnp.finfo(square.dtype).tiny)
         least = square.min(0)
         if self.variant == "noise":

@@ -156,11 +156,14 @@ class SoftKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         return Mixture(int(self.n_clusters), family, Equal(), constraint_of(self.sizes))
 
     def _engine(self) -> Annealing:
-        rate = self.anneal
-        if isinstance(rate, (bool, np.bool_)):
-            rate = RATE if rate else None
         way = "k-means++" if not isinstance(self.init, str) else self.init
-        return Annealing(self.max_iter, self.tol, self.n_init, way, rate)
+        return Annealing(self.max_iter, self.tol, self.n_init, way, self._rate())
+
+    def _rate(self) -> Any:
+        """Give the factor of annealing, None without."""
+        if isinstance(self.anneal, (bool, np.bool_)):
+            return RATE if self.anneal else None
+        return self.anneal
 
     def _named_start(self) -> Any:
         return self.init
@@ -169,7 +172,7 @@ class SoftKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         if isinstance(self.init, str):
             return Given()
         means = centres_given(self.init, self.n_clusters, d)
-        if self._engine().rate is not None:
+        if self._rate() is not None:
             raise OptionError("annealing begins with all centres in one place: leave out init or anneal")
         return Given(None, {"means": means})
 

@@ -23,7 +23,7 @@ from bayessoft.families.family import Sample, SweptFamily, moved, pytree, rows_o
 from bayessoft.families.structures import STRUCTURES
 from bayessoft.numerics import Affine
 
-__all__ = ["METRICS", "UPDATES", "Centres", "Radial", "RadialSums", "squares", "squares_safe"]
+__all__ = ["METRICS", "UPDATES", "Centres", "Radial", "RadialSums"]
 
 METRICS = ("sqeuclidean", "euclidean")
 UPDATES = ("weiszfeld", "mean")
@@ -33,13 +33,13 @@ NEAR = 1e-7  # share of the rows' spread within which a row lies on a centre
 ROUNDED = 64  # times rounding, of rows with a spread of 1: how far from centres rows are that lie there but for it
 
 
-def squares_safe(length: Array, radius: Array) -> Array | bool:
+def _squares_safe(length: Array, radius: Array) -> Array | bool:
     """Tell whether squared distances by products are right enough where squares of a length matter."""
     return False if length.dtype != jnp.float64 else radius**2 < SAFE * length**2
 
 
-def squares(means: Float[Array, "k d"], x: Float[Array, "d t"], fast: bool) -> Float[Array, "k t"]:
-    """Squared distances of the rows of a tile from each centre; by products where `fast`, see `squares_safe`."""
+def _squares(means: Float[Array, "k d"], x: Float[Array, "d t"], fast: bool) -> Float[Array, "k t"]:
+    """Squared distances of the rows of a tile from each centre; by products where `fast`, see `_squares_safe`."""
     if not fast:
         return jnp.sum((x - means[:, :, None]) ** 2, axis=1)
     ones, none = jnp.ones(len(means), x.dtype), jnp.zeros(len(means), x.dtype)
@@ -148,13 +148,13 @@ class Radial(SweptFamily):
 
     def safe(self, parameters: Centres, radius: Array) -> Array | bool:
         beta = stop_gradient(parameters.beta)
-        return squares_safe(1 / jnp.sqrt(2 * beta) if self.squared else 1 / beta, radius)
+        return _squares_safe(1 / jnp.sqrt(2 * beta) if self.squared else 1 / beta, radius)
 
     def tile_features(self, parameters: Centres, x: Array, fast: bool) -> Any:
         """Give the rows, and their (squared) distances from centres; from the origin, where products tell the rest."""
         if fast and self.squared:
             return x, jnp.sum(x * x, 0)
-        found = squares(parameters.means, x, fast)
+        found = _squares(parameters.means, x, fast)
         return x, found if self.squared else jnp.sqrt(found)
 
     def tile_log_density(self, parameters: Centres, features: Any, fast: bool) -> Array:
